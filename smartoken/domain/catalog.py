@@ -1,0 +1,105 @@
+"""The catalog as the request path sees it: light immutable values, compiled from documents when a snapshot is made."""
+
+from dataclasses import dataclass, field
+from typing import Any, Mapping
+
+from smartoken.domain.price import Price
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A client's key. `models` empty means every model; `exp_ms` 0 means never; `rev` rises with each change."""
+
+    digest: bytes
+    kid: str
+    acct: str
+    name: str
+    models: frozenset[str] = frozenset()
+    exp_ms: int = 0
+    active: bool = True
+    rpm: int = 0
+    tpm: int = 0
+    show_cost: bool = False
+    rev: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who pays. No money here: that is the ledger's."""
+
+    id: str
+    name: str
+    active: bool = True
+    overdraft_u: int = 0
+    rpm: int = 0
+    tpm: int = 0
+    rev: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Channel:
+    """One configured way to a provider. `credential` is the opened secret: never logged, never in an answer.
+
+    `wires` says which wires it may serve ({wire: path at the provider}); `models` maps slugs to upstream names, and
+    empty means that it serves every model under its own slug's name. `bridges` switches bridges on by source wire.
+    """
+
+    name: str
+    provider: Any                      # smartoken.plugin.types.Provider
+    base_url: str
+    credential: str = field(default="", repr=False)
+    wires: Mapping[str, str] = field(default_factory=dict)
+    models: Mapping[str, str] = field(default_factory=dict)
+    bridges: frozenset[str] = frozenset()
+    priority: int = 0                  # lower is tried first
+    weight: int = 100
+    active: bool = True
+    rpm: int = 0
+    tpm: int = 0
+    max_inflight: int = 0
+    first_byte_s: int = 120
+    idle_s: int = 60
+    total_s: int = 1800
+    cancel_stops_billing: bool = True
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    rev: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Route:
+    """One channel that can serve one model on one wire; `wire` is the upstream's (it differs when `bridge` is set)."""
+
+    channel: Channel
+    wire: str
+    path: str
+    upstream_name: str
+    bridge: Any = None                 # smartoken.plugin.types.Bridge
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """What a client asks for. `routes[wire]` is ordered by priority, then by name; `public` is its /v1/models object."""
+
+    slug: str
+    type: str                          # llm, text2image, text2video, embedding, speech
+    price: Price
+    routes: Mapping[str, tuple[Route, ...]]
+    public: Mapping[str, Any]
+    context_length: int = 0
+    max_output: int = 0                # 0: unknown; the hold then assumes admission.DEFAULT_OUTPUT
+    rpm: int = 0
+    tpm: int = 0
+    sizes: tuple[str, ...] = ()
+    ratios: tuple[str, ...] = ()
+    durations: tuple[int, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """Everything routing reads, replaced whole. Keys and accounts are followed one by one (engine/auth.py)."""
+
+    models: Mapping[str, Model]
+    channels: Mapping[str, Channel]
+    models_json: bytes                 # the ready answer of GET /v1/models
+    seq: int = 0                       # the last entry of the CHANGES chain that it contains

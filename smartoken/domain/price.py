@@ -1,0 +1,44 @@
+"""The price of a model at one revision, and the one function that turns usage into cost."""
+
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Mapping
+
+from smartoken.domain.money import P_PER_U
+from smartoken.domain.usage import Usage
+
+NOTHING: Mapping[str, int] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """All amounts in µUSD: tokens per million, an image each, a video per second, speech per million characters.
+
+    `rev` is `slug@n` and never changes its meaning: a running request keeps the revision it began with.
+    """
+
+    rev: str = ""
+    input_u: int = 0
+    output_u: int = 0
+    cache_read_u: int = 0
+    cache_write_u: int = 0
+    image_u: int = 0
+    image_by_size_u: Mapping[str, int] = field(default=NOTHING)
+    video_second_u: Mapping[str, int] = field(default=NOTHING)
+    characters_u: int = 0
+
+
+def token_cost_p(price: Price, usage: Usage) -> int:
+    """pUSD of the tokens (and characters) of a usage, exactly."""
+    return (usage.input * price.input_u + usage.output * price.output_u + usage.cache_read * price.cache_read_u
+            + usage.cache_write * price.cache_write_u + usage.characters * price.characters_u)
+
+
+def image_cost_p(price: Price, size: str, count: int) -> int:
+    """pUSD of `count` delivered images of a size."""
+    return price.image_by_size_u.get(size, price.image_u) * count * P_PER_U
+
+
+def video_cost_p(price: Price, resolution: str, video_ms: int) -> int:
+    """pUSD of a video of a resolution on the model's list, by its billed length in milliseconds."""
+    return price.video_second_u[resolution] * video_ms * (P_PER_U // 1000)

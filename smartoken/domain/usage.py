@@ -1,0 +1,68 @@
+"""What a request used, in disjoint counts, and the immutable row that a finished request leaves behind."""
+
+import msgspec
+
+REPORTED, COUNTED, ESTIMATED, NONE = "reported", "counted", "estimated", "none"
+"""Where a Usage comes from: the upstream said so; we counted what was delivered; guessed from sizes; nothing used."""
+
+
+class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Counts that never overlap, so that cost is a plain sum of products.
+
+    `input` is the part of the prompt billed in full: a wire whose prompt count includes cached tokens subtracts them.
+    `reasoning` is a part of `output`, for information only. `video_ms` is the length billed, in milliseconds.
+    """
+
+    input: int = 0
+    output: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
+    images: int = 0
+    video_ms: int = 0
+    characters: int = 0
+    source: str = REPORTED
+
+    @property
+    def total(self) -> int:
+        """Tokens in all."""
+        return self.input + self.output + self.cache_read + self.cache_write
+
+
+class Attempt(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One try at a channel: `result` is 'ok' or why it failed; `cost_p` is what it cost the operator, if known."""
+
+    channel: str
+    result: str
+    status: int = 0
+    ms: int = 0
+    cost_p: int = 0
+
+
+class UsageRecord(msgspec.Struct, gc=False, omit_defaults=True):
+    """The row of one finished request; keyed by `rid`, so that writing it twice is writing it once.
+
+    `split` says which pockets paid, in pUSD, and sums to `cost_p`. `at_ms` is the wall clock at the start.
+    `status` is the outcome: 'ok', 'cut' (client left), 'broken' (upstream died), 'void' (nothing billable),
+    'refused' (an upstream's 4xx), 'failed' (every channel failed), 'killed' (our process died; written by replay).
+    """
+
+    rid: str
+    acct: str
+    key: str
+    model: str
+    at_ms: int
+    wire: str = ""
+    channel: str = ""
+    status: str = "ok"
+    http_status: int = 200
+    usage: Usage = Usage()
+    price_rev: str = ""
+    cost_p: int = 0
+    lease: str = ""
+    split: dict[str, int] = {}
+    stream: bool = False
+    first_ms: int = 0
+    total_ms: int = 0
+    attempts: list[Attempt] = []
+    note: str = ""
