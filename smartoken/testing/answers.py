@@ -1,10 +1,11 @@
-"""What a pretend upstream's wire gives back: an Answer, ready as bytes and cached, since a bench asks for it 10,000/s."""
+"""What a wire of the pretend upstream gives back: an Answer, ready as bytes and kept, as a bench wants 10,000/s."""
 
 import base64
 import functools
 import struct
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Sequence
+from typing import Any
 
 import msgspec
 

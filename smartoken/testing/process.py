@@ -15,7 +15,8 @@ from smartoken.testing.upstream import at
 class UpstreamProcess:
     """Starts at once; `url`, `host`, `port` are known afterwards. `core` pins it."""
 
-    def __init__(self, count_file: str | Path | None = None, *, port: int = 0, core: int | None = None, manner: str = ""):
+    def __init__(self, count_file: str | Path | None = None, *, port: int = 0, core: int | None = None,
+                 manner: str = ""):
         self.count_file = count_file
         command = [sys.executable, "-m", "smartoken.testing.upstream", "--port", str(port), "--manner", manner]
         if count_file is not None:

@@ -2,8 +2,8 @@
 
 import functools
 import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Callable, Sequence
 
 from smartoken.testing.answers import Answer, dumps, error_value, framed
 from smartoken.testing.plays import Play
@@ -29,7 +29,7 @@ def usage_numbers(usage: dict, how: str) -> dict | None:
         return None
     change = {"zero": lambda n: 0, "negative": lambda n: -n - 1, "huge": lambda n: 10**18, "float": lambda n: n + 0.5,
               "bool": lambda n: True}[how]
-    return {name: usage_numbers(value, how) if isinstance(value, dict) else change(value) if type(value) is int else value
+    return {name: usage_numbers(value, how) if isinstance(value, dict) else change(value)
             for name, value in usage.items()}
 
 
@@ -107,6 +107,7 @@ def _endless(answer, play, error_events):
     return replace(answer, pieces=good, endless=again, framing="chunked")
 
 
-SHAPES = {"html": _html, "empty": _empty, "error_body": _error_body, "error_first": _error_first, "error_mid": _error_mid,
+SHAPES = {"html": _html, "empty": _empty, "error_body": _error_body, "error_first": _error_first,
+          "error_mid": _error_mid,
           "truncated": _truncated, "bad_utf8": _bad_utf8, "bad_sse": _bad_sse, "long_line": _long_line,
           "gzip_bomb": _gzip_bomb, "endless": _endless}

@@ -156,7 +156,8 @@ class Upstream:
             return _json({})
         wanted = msgspec.json.decode(call.body)
         try:
-            self.script(*wanted["plays"], **{name: wanted[name] for name in ("at", "path", "model") if wanted.get(name)})
+            match = {name: wanted[name] for name in ("at", "path", "model") if wanted.get(name)}
+            self.script(*wanted["plays"], **match)
         except (KeyError, TypeError, ValueError) as error:
             return self._refuse("501", str(error))[1]
         return _json({})

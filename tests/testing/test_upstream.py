@@ -31,9 +31,10 @@ def sdk(upstream, plays=""):
 
 
 async def raw(upstream, plays, *, stream=True, path="/chat/completions", **more):
-    """(status, headers, bytes of the body as they came, was reset) over a socket of our own, read to the end."""
+    """(status, headers, bytes of the body as they came, was reset), from a socket of our own."""
     reader, writer = await asyncio.open_connection(upstream.host, upstream.port)
-    body = json.dumps({"model": "m", "messages": SAY, "stream": stream, "max_tokens": 8, "x_fault": plays, **more}).encode()
+    asked = {"model": "m", "messages": SAY, "stream": stream, "max_tokens": 8, "x_fault": plays, **more}
+    body = json.dumps(asked).encode()
     writer.write(f"POST /v1{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode()
                  + body)
     got, reset = b"", False
@@ -47,6 +48,12 @@ async def raw(upstream, plays, *, stream=True, path="/chat/completions", **more)
     lines = head.decode().split("\r\n")
     headers = dict(line.lower().split(": ", 1) for line in lines[1:])
     return int(lines[0].split()[1]) if got else 0, headers, rest, reset
+
+
+async def until(true):
+    """Wait for something that must come; the test's own time limit is the deadline."""
+    while not true():  # noqa: ASYNC110 (another thread's or the kernel's doing has no event)
+        await asyncio.sleep(0.01)
 
 
 def unchunk(data):
@@ -134,7 +141,7 @@ def test_usage_habits():
 def test_every_play_does_what_its_name_says():
     async def use(upstream):
         async def stream(plays):
-            status, headers, body, reset = await raw(upstream, plays)
+            status, _, body, reset = await raw(upstream, plays)
             return status, *unchunk(body), reset
 
         assert (await raw(upstream, "reset_before"))[::3] == (0, True)
@@ -146,7 +153,7 @@ def test_every_play_does_what_its_name_says():
         assert (body.count(b"data: "), ended, reset) == (5, False, False)
         assert not (await stream("torn"))[1].endswith(b"\n\n")
         assert (await raw(upstream, "close_before"))[0] == 0
-        status, headers, body, _ = await raw(upstream, "error_200", stream=True)
+        status, _, body, _ = await raw(upstream, "error_200")
         assert status == 200 and json.loads(body)["error"]["code"] == "internal_error"
         assert json.loads((await stream("error_first"))[1][6:])["error"]
         assert (await stream("error_mid"))[1].count(b"data: ") == 4
@@ -172,7 +179,7 @@ def test_every_play_does_what_its_name_says():
         _, _, body, _ = await raw(upstream, "deepseek", stream=False)
         assert unchunk(body)[0].startswith(b"\n\n\n{") and b"prompt_cache_hit_tokens" in body
         status, _, body, _ = await raw(upstream, "zhipu_arrears")
-        assert status == 429 and json.loads(body) == {"error": {"code": "1113", "message": "Your account is in arrears."}}
+        assert (status, json.loads(body)["error"]["code"]) == (429, "1113")
         status, _, body, _ = await raw(upstream, "reset_b4")
         assert status == 501 and b"no play" in body
     with_upstream(use)
@@ -185,14 +192,12 @@ def test_an_endless_answer_waits_for_its_reader_and_knows_when_it_left(tmp_path)
         writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         await reader.readexactly(100_000)
         connection = next(iter(upstream.connections))
-        while not connection.paused:
-            await asyncio.sleep(0.01)
+        await until(lambda: connection.paused)
         sent = upstream.counts.sums["m"]["output"]
         await asyncio.sleep(0.05)
         assert upstream.counts.sums["m"]["output"] == sent
         writer.transport.abort()
-        while upstream.connections:
-            await asyncio.sleep(0.01)
+        await until(lambda: not upstream.connections)
         line, = attempts(tmp_path / "sent").values()
         assert line.left and not line.finished and line.output == sent
     with_upstream(use, count_file=tmp_path / "sent")
@@ -246,7 +251,8 @@ def test_a_friendly_upstream_takes_no_orders():
 
 def test_pipelined_requests_are_answered_in_order():
     def ask(tokens):
-        body = json.dumps({"model": "m", "messages": SAY, "max_tokens": tokens, "x_fault": f"ok?delay_ms={30 // tokens}"}).encode()
+        delay = f"ok?delay_ms={30 // tokens}"
+        body = json.dumps({"model": "m", "messages": SAY, "max_tokens": tokens, "x_fault": delay}).encode()
         return b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
 
     async def use(upstream):

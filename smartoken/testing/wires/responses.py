@@ -65,10 +65,10 @@ def error_events(play: Play) -> tuple[bytes, ...]:
     """`error` and `response.failed`, which ends the stream."""
     error = error_value(play).get("error", error_value(play))
     code, message = str(error.get("code")), error["message"]
-    failed = {"id": f"resp_{ID.decode()}", "object": "response", "created_at": CREATED, "status": "failed", "output": [],
-              "error": {"code": code, "message": message}, "usage": None}
-    return (named_event("error", {"type": "error", "sequence_number": 0, "code": code, "message": message, "param": None,
-                                  "error": error}),
+    failed = {"id": f"resp_{ID.decode()}", "object": "response", "created_at": CREATED, "status": "failed",
+              "output": [], "error": {"code": code, "message": message}, "usage": None}
+    first = {"type": "error", "sequence_number": 0, "code": code, "message": message, "param": None, "error": error}
+    return (named_event("error", first),
             named_event("response.failed", {"type": "response.failed", "sequence_number": 1, "response": failed}))
 
 
@@ -176,7 +176,7 @@ def _say_call(say, shape: Shape, item: dict, at: dict) -> None:
 
 def _say_message(say, shape: Shape, item: dict, at: dict) -> None:
     at = {**at, "content_index": 0}
-    say("response.content_part.added", **at, part={"type": "output_text", "text": "", "annotations": [], "logprobs": []})
+    say("response.content_part.added", **at, part={**_text(shape), "text": ""})
     for word in shape.words:
         say("response.output_text.delta", 1, **at, delta=word, logprobs=[])
     say("response.output_text.done", **at, text="".join(shape.words), logprobs=[])
