@@ -79,7 +79,7 @@ class ModelDoc(Document):
         if not given:
             raise ValueError(f"'pricing': a {self.type} model needs {remedy} (0 is free)")
         if self.type == "text2video" and not self.available_durations:
-            raise ValueError("'available_durations': a text2video model needs the seconds it may be asked for, e.g. [5]")
+            raise ValueError("'available_durations': a text2video model needs its lengths in seconds, such as [5]")
         return self
 
 
