@@ -143,6 +143,7 @@ class Call:
         if not self.first_us:
             self.first_us = self.gateway.clock.mono_us() - self.started_us
         if status == 200 and self.ask.stream and b"json" not in header(headers, b"content-type"):
+            self.exchange.body_max = 0  # a stream may be long; its events are bounded one by one
             self.reader = self.wire_up.reader(self.ask, self.route.channel.settings, self.show_cost)
 
     def on_data(self, data: bytes) -> None:
