@@ -135,6 +135,7 @@ class Door:
         caller = getattr(request, "caller", None)
         self._gateway.access.refusal(request.rid, request.path.decode("latin-1"), refusal.status, refusal.code,
                                      caller[0].kid if caller else "")
+        self._gateway.metrics.refusal(request.path.decode("latin-1"), refusal.status)
         extra = b"X-Request-Id: %s\r\n" % request.rid.encode() + refusal_headers(refusal)
         if refusal.status == 405:
             extra += b"Allow: POST\r\n"
@@ -142,6 +143,9 @@ class Door:
 
     def _fault(self, request: Any) -> None:
         """Our fault: the trace stays in our log, the client gets the id to find it by."""
+        if isinstance(request.work, Call) and request.work.hold is not None:
+            request.work.fault()
+            return
         log.exception("%s: internal error", request.rid)
         self._refuse(request, refuse("internal", "An internal error occurred; the trace id finds it in our log.",
                                      code="internal_error"))
