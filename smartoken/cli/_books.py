@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -69,6 +69,18 @@ def open_store(conf: Conf) -> Store:
 def show_json(value: Any) -> None:
     """One JSON document on stdout, for scripts."""
     print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def show_table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """A table on stdout; what people named things is shown as it is, brackets too."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(*titles)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    Console().print(table)
 
 
 def date(ms: int) -> str:

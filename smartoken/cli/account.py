@@ -40,19 +40,14 @@ def create(name: Annotated[str, typer.Argument(help="Whose it is.")],
 def list_accounts(as_json: JsonOption = False, conf: ConfOption = None) -> None:
     """Show every account."""
     use_conf(conf)
-    from smartoken.cli._books import date, show_json, with_books
+    from smartoken.cli._books import date, show_json, show_table, with_books
 
     rows = [_row(stored) for stored in with_books(lambda books: books.catalog.all("accounts"))]
     if as_json:
         show_json(rows)
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("id", "name", "active", "made")
-    for row in rows:
-        table.add_row(row["id"], row["name"], "yes" if row["active"] else "no", date(row["created_ms"]))
-    Console().print(table)
+    show_table(("id", "name", "active", "made"),
+               [(row["id"], row["name"], "yes" if row["active"] else "no", date(row["created_ms"])) for row in rows])
 
 
 def show(id: IdArgument, as_json: JsonOption = False, conf: ConfOption = None) -> None:
@@ -137,10 +132,10 @@ def _set_active(id: str, active: bool, conf: str | None) -> None:
 
 
 def _ledger(books):
-    from smartoken.adapters.clock import RealClock
+    from smartoken.adapters.clock import SystemClock
     from smartoken.engine.ledger import Ledger
 
-    return Ledger(books.store, "cli", RealClock())
+    return Ledger(books.store, "cli", SystemClock())
 
 
 def _row(stored: dict) -> dict:

@@ -118,24 +118,20 @@ def _read(file: Path):
 
 
 def _show(differences, as_json: bool) -> None:
-    if as_json:
-        from smartoken.cli._books import show_json
+    from smartoken.cli._books import show_json, show_table
 
+    if as_json:
         show_json([{key: value for key, value in asdict(one).items() if key != "doc"} for one in differences])
         return
-    from rich.console import Console
-    from rich.table import Table
-
     if not differences:
         print("No difference.")
         return
-    table = Table("", "what", "field", "stored", "wanted")
+    rows = []
     for one in differences:
-        rows = one.fields or (("", "", ""),)
-        for number, (field, old, new) in enumerate(rows):
+        for number, (field, old, new) in enumerate(one.fields or (("", "", ""),)):
             first = (one.action, f"{one.collection} {one.id}") if number == 0 else ("", "")
-            table.add_row(*first, field, *map(_veiled, (old, new)))
-    Console().print(table)
+            rows.append((*first, field, _veiled(old), _veiled(new)))
+    show_table(("", "what", "field", "stored", "wanted"), rows)
 
 
 def _veiled(text: str) -> str:

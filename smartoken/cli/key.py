@@ -49,21 +49,17 @@ def list_keys(acct: Annotated[str, typer.Argument(metavar="[ACCOUNT]", help="Onl
               as_json: JsonOption = False, conf: ConfOption = None) -> None:
     """Show keys, without their text."""
     use_conf(conf)
-    from smartoken.cli._books import date, show_json, with_books
+    from smartoken.cli._books import date, show_json, show_table, with_books
 
     where = {"acct": acct} if acct else None
     rows = [_row(stored) for stored in with_books(lambda books: books.catalog.all("keys", where))]
     if as_json:
         show_json(rows)
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("id", "ends in", "account", "name", "models", "active", "expires", "made")
-    for row in rows:
-        table.add_row(row["kid"], row["last4"], row["acct"], row["name"], ", ".join(row["models"]) or "all",
-                      "yes" if row["active"] else "no", date(row["exp_ms"]) or "never", date(row["created_ms"]))
-    Console().print(table)
+    show_table(("id", "ends in", "account", "name", "models", "active", "expires", "made"),
+               [(row["kid"], row["last4"], row["acct"], row["name"], ", ".join(row["models"]) or "all",
+                 "yes" if row["active"] else "no", date(row["exp_ms"]) or "never", date(row["created_ms"]))
+                for row in rows])
 
 
 def revoke(kid: Annotated[str, typer.Argument(metavar="KEY", help="The key's id, as 'key list' shows it.")],

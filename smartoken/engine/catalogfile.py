@@ -83,12 +83,13 @@ async def apply(catalog: Catalog, differences: Iterable[Difference]) -> None:
 
 async def export(catalog: Catalog) -> str:
     """The stored catalog as such a file: credentials as references or sealed, defaults left out."""
-    tables = {}
+    tables = []
     for name in TABLES:
-        docs = [from_store(DOCUMENTS[name], row) for row in await catalog.all(name)]
-        tables[name] = [doc.model_dump(mode="json", exclude_defaults=True, exclude={"price_rev", "created"})
-                        for doc in docs]
-    return tomli_w.dumps({name: rows for name, rows in tables.items() if rows})
+        for row in await catalog.all(name):
+            doc = from_store(DOCUMENTS[name], row)
+            fields = {doc.ID: id_of(doc), **_written(doc)}
+            tables.append("".join([f"[[{name}]]\n", *(f"{key} = {_toml(value)}\n" for key, value in fields.items())]))
+    return "\n".join(tables)
 
 
 def _documents(name: str, rows: list[dict[str, Any]], where: str) -> list[Document]:
@@ -107,7 +108,7 @@ def _documents(name: str, rows: list[dict[str, Any]], where: str) -> list[Docume
 
 def _compared(name: str, doc: Document, stored: dict[str, Any] | None) -> Difference | None:
     if stored is None:
-        return Difference(ADD, name, id_of(doc), doc, 0, tuple(_fields({}, _shown(to_store(doc)))))
+        return Difference(ADD, name, id_of(doc), doc, 0, tuple(_fields({}, _shown(_written(doc)))))
     try:
         old = from_store(type(doc), stored)
     except ConfigError:
@@ -119,6 +120,23 @@ def _compared(name: str, doc: Document, stored: dict[str, Any] | None) -> Differ
         return None
     steep = tuple(jumps(old.pricing, doc.pricing)) if isinstance(doc, ModelDoc) else ()
     return Difference(CHANGE, name, id_of(doc), doc, stored["rev"], fields, steep)
+
+
+def _written(doc: Document) -> dict[str, Any]:
+    """What a person would write of a document: neither defaults nor what is the writer's own, nor its id."""
+    return doc.model_dump(mode="json", exclude_defaults=True, exclude={doc.ID, *WRITERS_OWN})
+
+
+def _toml(value: Any) -> str:
+    """A value on the right of a TOML key; tables stay in one line, so that a document is one block."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_toml_key(key)} = {_toml(inner)}" for key, inner in value.items()
+                                if inner is not None) + " }"
+    return tomli_w.dumps({"_": value})[len("_ = "):].rstrip("\n")
+
+
+def _toml_key(key: str) -> str:
+    return tomli_w.dumps({key: 0})[:-len(" = 0\n")]
 
 
 def _fields(old: dict[str, str], new: dict[str, str]) -> Iterable[tuple[str, str, str]]:
