@@ -61,6 +61,7 @@ class Channel:
     idle_s: int = 60
     total_s: int = 1800
     cancel_stops_billing: bool = True
+    proxy: str = ""                    # URL of the proxy on the way to the provider
     settings: Mapping[str, Any] = field(default_factory=dict)
     rev: int = 0
 
