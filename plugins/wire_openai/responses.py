@@ -65,6 +65,8 @@ def peek_at(method: str, path: str, query: str, data: bytes) -> Ask:
         raise _not_allowed()
     if "stream=true" in query:
         raise read.bad("A stored response is given whole here; leave 'stream' out.", param="stream")
+    if not query.isascii() or not query.isprintable() or " " in query:
+        raise read.bad("The query holds a strange character.")
     query = "&".join(part for part in query.split("&") if part.partition("=")[0] not in ("", "channel", "cost", "key"))
     suffix = f"/{id}{slash}{rest}" + (f"?{query}" if query else "")
     return Ask(wire=NAME, slug="", stream=False, body=b"", fields={}, suffix=suffix, method=method, free=True,
@@ -131,8 +133,10 @@ def whole(data: bytes, ask: Ask, quirks: Mapping[str, Any]) -> tuple[Usage | Non
     return usage, None, 0 if usage is not None else -(-len(bytes(fields["output"])) // 4)
 
 
-def answer_id(data: bytes) -> str:
-    """The id of the response that an answer's first bytes tell, '' when none is seen."""
+def answer_id(data: bytes, ask: Ask) -> str:
+    """The id of the response that an answer's first bytes tell; '' when it is not stored, or none is seen."""
+    if bytes(ask.fields.get("store", b"")) == b"false":
+        return ""
     at = data.find(b'"resp_')
     end = data.find(b'"', at + 1)
     return data[at + 1:end].decode("latin-1") if 0 <= at < end <= at + 257 else ""

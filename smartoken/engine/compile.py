@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -20,7 +21,7 @@ from smartoken.strict import nearest
 ASKED_FOR = frozenset({"openai.responses"})
 """Wires that a channel serves only when its `wire_api` names them."""
 
-TYPES_OF_WIRE = {"chat": "llm", "responses": "llm", "messages": "llm", "images": "text2image", "videos": "text2video",
+TYPES_OF_WIRE = {"chat": "llm", "responses": "llm", "messages": "llm", "generate": "llm", "images": "text2image", "videos": "text2video",
                  "embeddings": "embedding", "speech": "speech"}
 """What a wire carries, by the last word of its name; a wire of another name carries every type of model."""
 
@@ -168,19 +169,20 @@ def _routes(doc: ModelDoc, channels: list[Channel],
         upstream_name = channel.models.get(doc.slug, doc.slug)
         wires = {wire: path for wire, path in channel.wires.items() if _carries(wire, doc.type)}
         for wire, path in wires.items():
-            found.setdefault(wire, []).append(Route(channel, wire, path, upstream_name, _endpoint(channel, path)))
+            found.setdefault(wire, []).append(Route(
+                channel, wire, path, upstream_name, _endpoint(channel, path, upstream_name)))
         for source in channel.bridges - wires.keys():
             target = next((wire for wire in wires if (source, wire) in bridges), None)
             if target and _carries(source, doc.type):
                 found.setdefault(source, []).append(
-                    Route(channel, target, wires[target], upstream_name, _endpoint(channel, wires[target]),
+                    Route(channel, target, wires[target], upstream_name, _endpoint(channel, wires[target], upstream_name),
                           bridges[source, target]))
     return {wire: tuple(sorted(routes, key=_order)) for wire, routes in sorted(found.items())}
 
 
-def _endpoint(channel: Channel, path: str) -> Endpoint:
+def _endpoint(channel: Channel, path: str, upstream_name: str) -> Endpoint:
     try:
-        return endpoint_of(channel, path)
+        return endpoint_of(channel, path.replace("{model}", quote(upstream_name, safe="-._~")))
     except ValueError as error:            # a credential or header that would break out of its line
         raise ConfigError(f"channel '{channel.name}': {error}") from None
 

@@ -20,7 +20,8 @@ BROKE = "broke"                # our account there can't pay: next channel, rest
 CREDENTIAL = "credential"      # our credential was refused: next channel, channel off until it changes, alarm
 MISSING = "missing"            # it does not know the model: next channel, alarm
 CALLER = "caller"              # the request itself is wrong: passed on to the client, nobody else is tried
-MEANINGS = (RETRY, COOL, BROKE, CREDENTIAL, MISSING, CALLER)
+ELSEWHERE = "elsewhere"        # it holds what another channel made: next channel, nothing is held against this one
+MEANINGS = (RETRY, COOL, BROKE, CREDENTIAL, MISSING, CALLER, ELSEWHERE)
 
 
 def bearer(credential: str) -> Headers:
@@ -83,6 +84,7 @@ class Failure(msgspec.Struct, frozen=True):
     code: str = ""
     type: str = ""
     status: int = 0                    # when the body names an HTTP status that the answer's own did not
+    rest_s: int | None = None          # seconds that the body asks to be left alone for
 
 
 class StreamReader(Protocol):
@@ -122,7 +124,8 @@ class Wire:
     `methods` what it takes there, and `peek_at(method, path, query, body)` then stands in for peek (path and query as
     text). The upstream's path is the provider's for this wire, with the upstream name for `{model}`, then Ask.suffix.
     gather(stream) makes the whole answer (or error body) that a complete event stream tells, for upstreams that only
-    stream (quirk `stream_only`). answer_id(data) finds the id of a stored answer in its first bytes. `pass_headers`:
+    stream (quirk `stream_only`). answer_id(data, ask) finds the id of an answer that the upstream stores
+    in its first bytes. `pass_headers`:
     {the client's header, lower case, that goes upstream: what is sent when it is absent, b"" for nothing}; all others
     stay here. `rid_header`: one more header's name that carries the request's id.
     """
@@ -142,7 +145,7 @@ class Wire:
     methods: Sequence[str] = ("POST",)
     peek_at: Callable[[str, str, str, bytes], Ask] | None = None
     gather: Callable[[bytes], bytes] | None = None
-    answer_id: Callable[[bytes], str] | None = None
+    answer_id: Callable[[bytes, Ask], str] | None = None
     pass_headers: Mapping[bytes, bytes] = field(default_factory=dict)
     rid_header: str = ""
 
