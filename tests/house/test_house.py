@@ -19,7 +19,7 @@ SOURCES = sorted(path for room in ("smartoken", "plugins") for path in (ROOT / r
 # room: what it may import of ours. Everything else of ours is above it.
 GROUND = {"errors", "domain"}
 MAY_IMPORT = {
-    "domain": GROUND,
+    "domain": GROUND | {"strict"},  # strict.py is without I/O; documents are decoded with it
     "errors": set(),
     "strict": GROUND,
     "ports": GROUND,
@@ -35,10 +35,7 @@ MAY_IMPORT = {
     "worker": GROUND | {"conf"},
     "smartoken_plugins": {"plugin", "testing"},
 }
-EVERYTHING = {"main", "cli", "testing"}
-# strict.py holds no I/O and stands beside errors.py; documents are decoded with it on the ground floor.
-MAY_IMPORT["domain"] |= {"strict"}
-# ports.py names the values of the ground floor; secrets.py knows how a reference begins from the documents.
+EVERYTHING = {"main", "assemble", "cli", "testing"}
 
 
 def room_of(module: str) -> str:
@@ -143,8 +140,8 @@ def test_every_data_file_ships():
     """Files that are not code are found by package_data, or an installed Smartoken lacks them."""
     listed = {name: globs.split() for name, globs in setup_cfg()["options.package_data"].items()}
     folders = {"smartoken": ROOT / "smartoken", "smartoken_plugins": ROOT / "plugins", "smartoken_conf": ROOT / "conf"}
-    shipped = {path for name, globs in listed.items() for glob in globs for path in folders[name.split(".")[0]].joinpath(
-        *name.split(".")[1:]).glob(glob)}
+    shipped = {path for name, globs in listed.items() for glob in globs
+               for path in folders[name.split(".")[0]].joinpath(*name.split(".")[1:]).glob(glob)}
     told = subprocess.run(["git", "ls-files", "--cached", "smartoken", "plugins", "conf"], cwd=ROOT,
                           capture_output=True, text=True, check=True)
     data = {ROOT / line for line in told.stdout.splitlines() if not line.endswith((".py", "README.md"))}
@@ -162,7 +159,8 @@ def names(tree: ast.AST) -> set[str]:
     for node in ast.walk(tree):
         match node:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name) \
-                    | ast.arg(arg=name) | ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
+                    | ast.arg(arg=name) | ast.Name(id=name, ctx=ast.Store()) \
+                    | ast.Attribute(attr=name, ctx=ast.Store()):
                 found.add(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
     return found
 
