@@ -98,7 +98,8 @@ class Gateway:
         """`smartoken …`: what it printed on stdout. Fails unless it ends with `code`."""
         done = subprocess.run([COMMAND, *words], cwd=self.folder, env=self.env, capture_output=True, text=True,
                               timeout=120, check=False)
-        assert done.returncode == code, f"smartoken {' '.join(words)}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+        said = f"smartoken {' '.join(words)}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+        assert done.returncode == code, said
         return done.stdout
 
     def apply(self, *tables: str, name: str = "catalog.toml", options: tuple[str, ...] = ()) -> None:
@@ -192,10 +193,19 @@ class Gateway:
 
     # what it shows
 
-    def get(self, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    def get(self, path: str) -> tuple[int, dict[str, str], bytes]:
         """(status, headers in lower case, body) of a GET; status 0 when nobody answers."""
+        return self._open(urllib.request.Request(self.url + path))
+
+    def post(self, path: str, body: object, key: str = "") -> tuple[int, dict[str, str], bytes]:
+        """The same of a POST on a connection of its own; `body` goes as it is if it is bytes, else as JSON."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+        return self._open(urllib.request.Request(self.url + path, data, headers))
+
+    def _open(self, request: urllib.request.Request) -> tuple[int, dict[str, str], bytes]:
         try:
-            with urllib.request.urlopen(urllib.request.Request(self.url + path, headers=headers), timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=30) as answer:
                 return answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read()
         except urllib.error.HTTPError as error:
             return error.code, {k.lower(): v for k, v in error.headers.items()}, error.read()
