@@ -70,12 +70,8 @@ def examine() -> Iterator[Line]:
 
 def _plugins(conf: "Conf") -> tuple[str, str]:
     from smartoken.plugin import loader
-    from smartoken.plugin.sane import unknown_wires
 
     registry = loader.load(conf).registry
-    values = (*registry.providers.values(), *registry.bridges.values())
-    if found := [f"{value}: {fault}" for value in values for fault in unknown_wires(value, registry.wires)]:
-        return WARNING, f"{'; '.join(found)}; enable the plugin of that wire"
     return OK, f"{len(registry.gave)} loaded, {len(registry.providers)} providers, {len(registry.wires)} wires"
 
 
