@@ -163,6 +163,11 @@ class Conf(Strict):
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.server.host, self.server.host)
         return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{self.server.port}"
 
+    @property
+    def admin_url(self) -> str:
+        """Where the console is."""
+        return f"{self.base_url}/admin/"
+
 
 def find(path: str | None = None) -> Path | None:
     """The file that `load` reads: `path`, else $SMARTOKEN_CONF, else ./conf/smartoken.toml if there, else None."""
