@@ -14,6 +14,7 @@ import base64
 import os
 import re
 import secrets
+import sys
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -203,7 +204,10 @@ async def _serve(options: argparse.Namespace) -> None:
     await upstream.start()
     print(upstream.url, flush=True)
     try:
-        await asyncio.Event().wait()
+        if options.with_parent:
+            await asyncio.to_thread(sys.stdin.read)  # ends when whoever holds the other end is gone, however it went
+        else:
+            await asyncio.Event().wait()
     finally:
         await upstream.stop()
 
@@ -217,6 +221,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="0 chooses a free one")
     parser.add_argument("--count-file", help="JSON lines of every token sent, appended before it is sent")
     parser.add_argument("--manner", default="", help="the play that every call begins with")
+    parser.add_argument("--with-parent", action="store_true", help="end when standard input ends")
     parser.add_argument("--core", type=int, help="run on this core only")
     options = parser.parse_args()
     if options.core is not None:
