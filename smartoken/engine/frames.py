@@ -54,7 +54,7 @@ class OpenFrame(msgspec.Struct, tag="o", array_like=True, gc=False):
     output_u: int = 0
     input_tokens: int = 0
     lease: str = ""
-    parts: list[tuple[str, int]] | tuple[tuple[str, int], ...] = ()
+    parts: tuple[tuple[str, int], ...] = ()
     slot: int = 0
     serial: int = 0
 
