@@ -74,7 +74,10 @@ class Server(Strict):
 
 
 class Data(Strict):
+    """`node` is this machine's name in books and journals; '' is its host name."""
+
     folder: Annotated[str, Field(min_length=1)] = "var"
+    node: Annotated[str, Field(max_length=48, pattern=r"^[A-Za-z0-9-]*$")] = ""
 
 
 class Store(Strict):
@@ -163,6 +166,11 @@ class Conf(Strict):
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.server.host, self.server.host)
         return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{self.server.port}"
 
+    @property
+    def admin_url(self) -> str:
+        """Where the console is."""
+        return f"{self.base_url}/admin/"
+
 
 def find(path: str | None = None) -> Path | None:
     """The file that `load` reads: `path`, else $SMARTOKEN_CONF, else ./conf/smartoken.toml if there, else None."""
@@ -196,6 +204,11 @@ def parse(text: str, where: str, variables: Mapping[str, str] | None = None) -> 
     conf = decode(Conf, tables, where)
     conf._file = where
     return conf
+
+
+def with_workers(conf: Conf, workers: int) -> Conf:
+    """The same with another number of workers (the option --workers of `serve`)."""
+    return conf.model_copy(update={"server": conf.server.model_copy(update={"workers": workers})})
 
 
 def _read(file: Path) -> str:

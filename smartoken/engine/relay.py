@@ -5,6 +5,7 @@
 
 `admit` may find no money at hand; then the door awaits `prepare` and admits again. Whatever happens after a hold, the
 call is settled exactly once (engine/settle.py), synchronously, before the last bytes go to the client.
+It is one file because every function in it moves that one state.
 """
 
 import asyncio
