@@ -5,7 +5,7 @@ damaged later: the bytes are skipped up to the next whole frame, and counted.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from zlib import crc32
 
@@ -54,7 +54,7 @@ class OpenFrame(msgspec.Struct, tag="o", array_like=True, gc=False):
     output_u: int = 0
     input_tokens: int = 0
     lease: str = ""
-    parts: tuple[tuple[str, int], ...] = ()
+    parts: Sequence[tuple[str, int]] = ()
     slot: int = 0
     serial: int = 0
 

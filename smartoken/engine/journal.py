@@ -30,7 +30,6 @@ from smartoken.ports import Clock
 SYNC_S, SYNC_FRAMES = 0.010, 256
 CHECK_S = 1.0                  # disk space is looked at, and the slots are synced, so often
 DISK_FULL, DISK_ALARM = 95, 80         # percent
-LOCK_TRIES = 50
 KEPT = 50_000                  # finished records of a segment that stay in memory; beyond, they are read back
 
 log = logging.getLogger(__name__)
@@ -81,16 +80,14 @@ class Journal:
 
     # -- life
 
-    async def open(self) -> None:
+    async def open(self, wait_s: float = 5.0) -> None:
         """Lock the folder and begin. ConfigError when another process has it. What an earlier start left stays."""
         self._loop = asyncio.get_running_loop()
-        for _ in range(LOCK_TRIES):
-            lock = lock_folder(self.folder)
-            if lock is not None:
-                break
+        deadline = time.monotonic() + wait_s
+        while (lock := lock_folder(self.folder)) is None:
+            if time.monotonic() > deadline:
+                raise ConfigError(f"{self.folder} belongs to another running process; give this one its own node name")
             await asyncio.sleep(0.1)  # a neighbour may be replaying it
-        else:
-            raise ConfigError(f"{self.folder} belongs to another running process; give this one its own node name")
         self._lock = lock
         self._folder_fd = os.open(self.folder, os.O_RDONLY)
         self.slots = Slots(self.folder / f"slots-{self.boot}.map")
@@ -190,18 +187,15 @@ class Journal:
         if not buffer:
             return
         try:
-            written = os.write(self._fd, buffer)
+            while buffer:
+                del buffer[:os.write(self._fd, buffer)]
         except OSError as error:
+            # What could not be written is kept and tried again: a record is never dropped.
             if not self._stuck:
                 log.critical("journal %s cannot be written: %s; no paid request is taken", self.folder, error)
-            self._stuck, written = True, 0
-        if written < len(buffer):
-            # What could not be written is kept and tried again: a record is never dropped.
-            del buffer[:written]
-            self._planned = True
+            self._stuck = self._planned = True
             self._loop.call_later(0.2, self._write)
             return
-        buffer.clear()
         self._stuck = False
         # Only now: until its record is written, a request lives by its slot.
         for slot in self._released:

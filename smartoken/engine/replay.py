@@ -158,8 +158,12 @@ async def _bring_home(folder: Path, remains: Remains, store: Store, ledger: Ledg
     report.damaged_bytes += remains.damaged_bytes
 
 
+def left_behind(root: Path, own: str = "") -> list[Path]:
+    """The folders below `root` that hold segments, but the one called `own`."""
+    return sorted({path.parent for path in root.glob("*/usage-*.wal") if path.parent.name != own})
+
+
 async def replay_neighbours(root: Path | str, store: Store, ledger: Ledger, own: str = "") -> list[Report]:
     """Replay every folder below `root` (`<data>/journal`) whose owner is dead, but the one called `own`."""
-    folders = sorted({path.parent for path in Path(root).glob("*/usage-*.wal") if path.parent.name != own})
-    reports = [await replay(folder, store, ledger) for folder in folders]
+    reports = [await replay(folder, store, ledger) for folder in left_behind(Path(root), own)]
     return [report for report in reports if report is not None]
