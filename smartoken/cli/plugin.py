@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from smartoken.cli import ConfOption, use_conf
+from smartoken.errors import ConfigError
 
 
 def register(app: typer.Typer) -> None:
@@ -19,21 +20,31 @@ def register(app: typer.Typer) -> None:
 
 def list_plugins(as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
                  conf: ConfOption = None) -> None:
-    """Show every plugin that is there, whether it is enabled, and what it gives."""
+    """Show every plugin that is there, whether it is enabled, and what it gives; exit code 1 if they do not load."""
     use_conf(conf)
     from smartoken.conf import load
     from smartoken.plugin import loader
 
     settings = load()
     found = loader.available(settings.plugins.paths)
-    chosen = loader.choose(settings, found)
-    gave = loader.assemble(settings, chosen).registry.gave
+    chosen = [loader.BUILT_IN, *loader.choose(settings, found)]
+    gave, failure = {}, None
+    try:
+        gave = loader.assemble(settings, chosen[1:]).registry.gave
+    except ConfigError as err:
+        failure = err
     rows = [{"name": plugin.name, "enabled": plugin in chosen, "source": plugin.source,
              "gives": list(gave.get(plugin.name, ()))} for plugin in (loader.BUILT_IN, *found.values())]
-    rows[0]["enabled"] = True
     if as_json:
         print(json.dumps(rows, indent=2))
-        return
+    else:
+        _show(rows)
+    if failure is not None:
+        typer.echo(f"wrong: {failure}", err=True)
+        raise typer.Exit(1)
+
+
+def _show(rows: list[dict]) -> None:
     from rich.console import Console
     from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""One structured line per request, and the counters behind /metrics.
+"""One structured line per request.
 
 Lines are JSON, written by an allow-list of fields: no prompt, credential, header or URL ever gets here. They are written
 a few times a second, so that a request costs an append and no system call.
@@ -19,38 +19,27 @@ _encode = msgspec.json.encode
 
 
 class Access:
-    """`fd` -1 writes no lines (the counters go on)."""
+    """`fd` -1 writes no lines."""
 
     def __init__(self, fd: int, worker: int):
         self._fd, self._worker = fd, worker
         self._waiting: list[Any] = []
         self._timer: asyncio.TimerHandle | None = None
-        self.finished: list[UsageRecord] = []      # taken by metrics when it is asked
-        self.refused: dict[tuple[str, int], int] = {}
 
     def call(self, record: UsageRecord) -> None:
         """A settled call."""
-        self.finished.append(record)
-        if len(self.finished) > MOST_WAITING:
-            self.count()
         if self._fd >= 0:
             self._add(record)
 
-    def refusal(self, rid: str, path: str, status: int, code: str | None, key: str = "", model: str = "") -> None:
+    def refusal(self, rid: str, path: str, status: int, code: str | None, key: str = "") -> None:
         """A request that was turned down before any money was held."""
-        place = (path, status)
-        self.refused[place] = self.refused.get(place, 0) + 1
         if self._fd >= 0:
-            self._add({"rid": rid, "path": path, "http": status, "code": code, "key": key, "model": model})
+            self._add({"rid": rid, "path": path, "http": status, "code": code, "key": key})
 
     def other(self, rid: str, method: str, path: str, status: int, ms: int) -> None:
         """A request served by a plain handler."""
         if self._fd >= 0:
             self._add({"rid": rid, "method": method, "path": path, "http": status, "ms": ms})
-
-    def count(self) -> None:
-        """Replaced by metrics: moves `finished` into its counters."""
-        self.finished.clear()
 
     def flush(self) -> None:
         """Write what waits."""

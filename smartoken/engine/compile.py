@@ -11,6 +11,7 @@ import msgspec
 from smartoken.domain.catalog import Channel, Model, Route, Snapshot
 from smartoken.domain.documents import SEALED, ChannelDoc, ModelDoc, from_store
 from smartoken.domain.pricing import Pricing
+from smartoken.engine.endpoint import Endpoint, endpoint_of
 from smartoken.engine.seal import Sealer
 from smartoken.errors import ConfigError
 from smartoken.plugin.types import Bridge, Provider
@@ -100,7 +101,8 @@ def _channel(stored: dict[str, Any], gifts: Any, sealer: Sealer, secret: Callabl
         first_byte_s=doc.timeouts.first_byte_s, idle_s=doc.timeouts.idle_s, total_s=doc.timeouts.total_s,
         cancel_stops_billing=(provider.cancel_stops_billing if doc.cancel_stops_billing is None
                               else doc.cancel_stops_billing),
-        proxy=doc.proxy, settings=MappingProxyType(dict(doc.settings)), rev=stored["rev"])
+        proxy=doc.proxy, settings=MappingProxyType({**provider.quirks, **doc.settings}),
+        rev=stored["rev"])
 
 
 def _base_url(provider: Provider) -> str:
@@ -166,13 +168,21 @@ def _routes(doc: ModelDoc, channels: list[Channel],
         upstream_name = channel.models.get(doc.slug, doc.slug)
         wires = {wire: path for wire, path in channel.wires.items() if _carries(wire, doc.type)}
         for wire, path in wires.items():
-            found.setdefault(wire, []).append(Route(channel, wire, path, upstream_name))
+            found.setdefault(wire, []).append(Route(channel, wire, path, upstream_name, _endpoint(channel, path)))
         for source in channel.bridges - wires.keys():
             target = next((wire for wire in wires if (source, wire) in bridges), None)
             if target and _carries(source, doc.type):
                 found.setdefault(source, []).append(
-                    Route(channel, target, wires[target], upstream_name, bridges[source, target]))
+                    Route(channel, target, wires[target], upstream_name, _endpoint(channel, wires[target]),
+                          bridges[source, target]))
     return {wire: tuple(sorted(routes, key=_order)) for wire, routes in sorted(found.items())}
+
+
+def _endpoint(channel: Channel, path: str) -> Endpoint:
+    try:
+        return endpoint_of(channel, path)
+    except ValueError as error:            # a credential or header that would break out of its line
+        raise ConfigError(f"channel '{channel.name}': {error}") from None
 
 
 def _order(route: Route) -> tuple[bool, int, str]:

@@ -10,6 +10,7 @@ from smartoken.engine.health import HealthBook
 from smartoken.engine.journal import Journal
 from smartoken.engine.leases import Leases
 from smartoken.engine.ledger import Ledger
+from smartoken.engine.metrics import Metrics
 from smartoken.engine.routing import RetryBudget
 from smartoken.engine.snapshot import SnapshotKeeper
 from smartoken.ports import Clock, Limiter, Store
@@ -34,6 +35,7 @@ class Gateway:
     snapshots: SnapshotKeeper
     pool: Pool
     access: Access
+    metrics: Metrics
     strict: bool = False
     ready: bool = False
     health: HealthBook = field(default_factory=HealthBook)

@@ -5,6 +5,7 @@
 
 `admit` may find no money at hand; then the door awaits `prepare` and admits again. Whatever happens after a hold, the
 call is settled exactly once (engine/settle.py), synchronously, before the last bytes go to the client.
+It is one file because every function in it moves that one state.
 """
 
 import asyncio
@@ -143,10 +144,17 @@ class Call:
         if not self.first_us:
             self.first_us = self.gateway.clock.mono_us() - self.started_us
         if status == 200 and self.ask.stream and b"json" not in header(headers, b"content-type"):
+            self.exchange.body_max = 0  # a stream may be long; its events are bounded one by one
             self.reader = self.wire_up.reader(self.ask, self.route.channel.settings, self.show_cost)
 
     def on_data(self, data: bytes) -> None:
         """Some of its body, as it was read from the socket."""
+        try:
+            self._data(data)
+        except Exception:
+            self.fault()
+
+    def _data(self, data: bytes) -> None:
         reader = self.reader
         if reader is None:
             self.parts.append(data)
@@ -180,6 +188,12 @@ class Call:
     def on_end(self) -> None:
         """Its answer is complete."""
         self._over()
+        try:
+            self._end()
+        except Exception:
+            self.fault()
+
+    def _end(self) -> None:
         if self.reader is not None:
             self._end_stream()
         elif self.status == 200:
@@ -326,6 +340,23 @@ class Call:
             self.client.write(self.wire.refuse_in_stream(refusal, self.rid))
             self.client.finish()
         return False
+
+    def fault(self) -> None:
+        """A fault of ours (or of a plugin's wire) in the middle of a call: logged, settled, told."""
+        log.exception("%s: internal error", self.rid)
+        if self.exchange is not None:
+            self._drop()
+        if self.hold is None or self.done:
+            return
+        refusal = refuse("internal", "An internal error occurred; the trace id finds it in our log.",
+                         code="internal_error")
+        if not self.committed:
+            self._refuse(refusal, "failed")
+            return
+        settle.finish(self, "broken", None, self.counted)
+        if not self.left:
+            self.client.write(self.wire.refuse_in_stream(refusal, self.rid))
+            self.client.finish()
 
     # -- the client ----------------------------------------------------------------------------------------------------
 

@@ -56,7 +56,8 @@ def finish(call: Any, status: str, usage: Usage | None, counted: int, http_statu
         http_status=http_status, usage=usage, price_rev=call.price.rev, cost_p=cost_p, lease=call.hold.lease.id,
         split=split, stream=call.ask.stream, first_ms=call.first_us // 1000,
         total_ms=(now_us - call.started_us) // 1000, attempts=call.attempts)
-    gateway.journal.done(call.slot, record)
+    if call.slot >= 0:
+        gateway.journal.done(call.slot, record)
     for want in call.wants:
         if want.key.endswith(":tpm"):
             gateway.limiter.correct(want, usage.total)
@@ -65,4 +66,5 @@ def finish(call: Any, status: str, usage: Usage | None, counted: int, http_statu
         call.timer = None
     gateway.calls.discard(call)
     gateway.access.call(record)
+    gateway.metrics.call(record)
     return cost_p
