@@ -8,7 +8,7 @@ import pytest
 import tornado.httpclient
 import tornado.httpserver
 import tornado.netutil
-import tornado.web
+from tornado.web import Application
 
 from smartoken.domain.documents import ModelDoc, to_store
 from smartoken.engine.compile import Gifts, compile_snapshot
@@ -29,7 +29,7 @@ def served(work):
     async def main():
         gateway = SimpleNamespace(snapshots=SimpleNamespace(current=snapshot(
             {"slug": "acme/chat"}, {"slug": "acme/hidden", "public": False}, {"slug": "plain-1.5"})))
-        server = tornado.httpserver.HTTPServer(tornado.web.Application(models.routes(gateway)))
+        server = tornado.httpserver.HTTPServer(Application(models.routes(gateway)))
         sockets = tornado.netutil.bind_sockets(0, "127.0.0.1")
         server.add_sockets(sockets)
         port = sockets[0].getsockname()[1]
@@ -82,8 +82,9 @@ def test_one_model(path):
 def test_no_such_model(slug):
     async def work(gateway, get):
         answer = await get(f"/v1/models/{slug}")
-        assert answer.code in (404, 400)
-        if answer.code == 404:
-            assert json.loads(answer.body)["error"]["type"] == "not_found_error"
+        assert answer.code == (400 if slug == "%ff" else 404)
+        error = json.loads(answer.body)["error"]
+        assert error["type"] == ("invalid_request_error" if slug == "%ff" else "not_found_error")
+        assert answer.headers["X-Request-Id"]
 
     served(work)
