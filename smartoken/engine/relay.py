@@ -168,7 +168,9 @@ class Call:
         bridge, quirks = self.route.bridge, self.route.channel.settings
         if bridge is None:
             return self.wire.reader(self.ask, quirks, self.show_cost)
-        outer = self.wire.reader(self.ask, quirks, True) if self.show_cost else None
+        outer = None
+        if self.show_cost or not self.ask.usage_wanted:  # the bridge always tells usage; this keeps it back
+            outer = self.wire.reader(self.ask, quirks, self.show_cost)
         return BridgedReader(self.wire_up.reader(self.ask, quirks, False), bridge.stream(self.ask), outer)
 
     def on_data(self, data: bytes) -> None:

@@ -205,11 +205,11 @@ class Door:
 
 
 class HotPaths(dict):
-    """{path: handler} with the wires whose paths are known by their beginning besides, for FrontServer's `hot`."""
+    """{path: handler}; a path with '/' at its end stands for all that begin with it. FrontServer's `hot`."""
 
-    def __init__(self, handlers: Mapping[bytes, Any], beginnings: Mapping[bytes, Any]):
+    def __init__(self, handlers: Mapping[bytes, Any]):
         super().__init__(handlers)
-        self._beginnings = tuple(beginnings.items())
+        self._beginnings = tuple((path, handler) for path, handler in handlers.items() if path.endswith(b"/"))
 
     def get(self, path: bytes, default: Any = None) -> Any:
         """The handler of a path: an exact one first."""
