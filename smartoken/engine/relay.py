@@ -358,6 +358,17 @@ class Call:
             self.client.write(self.wire.refuse_in_stream(refusal, self.rid))
             self.client.finish()
 
+    def stop(self) -> None:
+        """The process ends: charge what was delivered; a call without an answer yet costs nothing."""
+        if self.done:
+            return
+        if self.exchange is not None:
+            self._drop()
+        if self.committed:
+            settle.finish(self, "cut", self.reader.usage(), self.counted)
+        else:
+            settle.finish(self, "failed", None, 0, 503)
+
     # -- the client ----------------------------------------------------------------------------------------------------
 
     def gone(self) -> None:
