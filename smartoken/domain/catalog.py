@@ -61,6 +61,7 @@ class Channel:
     idle_s: int = 60
     total_s: int = 1800
     cancel_stops_billing: bool = True
+    proxy: str = ""                    # URL of the proxy on the way to the provider
     settings: Mapping[str, Any] = field(default_factory=dict)
     rev: int = 0
 
@@ -73,12 +74,16 @@ class Route:
     wire: str
     path: str
     upstream_name: str
+    endpoint: Any = None               # smartoken.engine.endpoint.Endpoint
     bridge: Any = None                 # smartoken.plugin.types.Bridge
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Model:
-    """What a client asks for. `routes[wire]` is ordered by priority, then by name; `public` is its /v1/models object."""
+    """What a client asks for. `routes[wire]` is ordered: native before bridged, then by priority, then by name.
+
+    `public` is its /v1/models object, empty when it is sold but not listed.
+    """
 
     slug: str
     type: str                          # llm, text2image, text2video, embedding, speech
@@ -103,3 +108,4 @@ class Snapshot:
     channels: Mapping[str, Channel]
     models_json: bytes                 # the ready answer of GET /v1/models
     seq: int = 0                       # the last entry of the CHANGES chain that it contains
+    models_etag: str = ""              # of models_json, quotes included

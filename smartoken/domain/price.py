@@ -23,8 +23,8 @@ class Price:
     cache_read_u: int = 0
     cache_write_u: int = 0
     image_u: int = 0
-    image_by_size_u: Mapping[str, int] = field(default=NOTHING)
-    video_second_u: Mapping[str, int] = field(default=NOTHING)
+    image_by_size_u: Mapping[str, int] = field(default_factory=lambda: NOTHING)
+    video_second_u: Mapping[str, int] = field(default_factory=lambda: NOTHING)
     characters_u: int = 0
 
 

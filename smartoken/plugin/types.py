@@ -86,6 +86,7 @@ class StreamReader(Protocol):
     started: bool                      # a valid event has been seen: the answer may be committed
     failure: Failure | None            # an error event; before `started` it lets the next channel try
     ended: bool                        # the wire's terminal event has been seen
+    finished: bool                     # the answer's content is complete (a finish reason), even without that event
     counted: int                       # output tokens delivered, by our own count
 
     def feed(self, data: bytes) -> bytes:
@@ -97,28 +98,34 @@ class StreamReader(Protocol):
     def usage(self) -> Usage | None:
         """What the upstream reported, None if it did not (yet)."""
 
+    def cost_event(self, add_cost: Callable[[bytes, int], bytes], cost_u: int) -> bytes:
+        """The event that tells usage and cost, kept back when the reader was made with `keep_usage`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wire:
     """A named byte dialect and the client paths where it is served.
 
-    peek(body) -> Ask, raises Refusal 400. body(ask, upstream_name, quirks) -> the upstream's body, which is `ask.body`
-    itself when nothing must change. reader(ask, quirks) -> StreamReader. whole(data, ask, quirks) reads a complete answer:
+    peek(body) -> Ask, raises Refusal 400. body(ask, upstream_name, quirks) -> the upstream's body,
+    equal to the client's but for what it says it changes. reader(ask, quirks, keep_usage) -> StreamReader. whole(data, ask, quirks) reads a complete answer:
     (usage or None, failure or None, tokens by our own count). refuse(refusal, rid) and refuse_in_stream(refusal, rid) render an
     error in the wire's shape: a body, or the last bytes of a stream. add_cost(data, cost_u) puts `cost_micro_usd`
-    into an answer's usage. content_types: (whole, stream).
+    into an answer's usage. `insured`: an answer without any output costs nothing. `pass_headers`: the client's headers
+    (lower case) that belong to this wire and go upstream; all others stay here.
     """
 
     name: str
     paths: Sequence[str]
     peek: Callable[[bytes], Ask]
     body: Callable[[Ask, str, Mapping[str, Any]], bytes]
-    reader: Callable[[Ask, Mapping[str, Any]], StreamReader]
+    reader: Callable[[Ask, Mapping[str, Any], bool], StreamReader]
     whole: Callable[[bytes, Ask, Mapping[str, Any]], tuple[Usage | None, Failure | None, int]]
     refuse: Callable[[Refusal, str], bytes]
     refuse_in_stream: Callable[[Refusal, str], bytes]
     failure: Callable[[bytes], Failure]            # reads the body of a refused call, whatever it is
     add_cost: Callable[[bytes, int], bytes] | None = None
+    insured: bool = True
+    pass_headers: Sequence[bytes] = ()
 
 
 @dataclass(frozen=True, slots=True)

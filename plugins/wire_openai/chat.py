@@ -1,0 +1,109 @@
+"""The wire `openai.chat`: POST /v1/chat/completions, streaming and not.
+
+Only `model` is ours to rewrite; in a stream whose client did not ask for usage, `stream_options.include_usage` is added
+and what it brings is kept from the client again.
+
+Quirks of a provider that this wire reads:
+    stream_usage: "option" (default: ask with stream_options.include_usage) or "always" (it comes unasked; don't ask)
+"""
+
+from typing import Any, Mapping
+
+import msgspec
+
+from smartoken.plugin import Ask, Failure, Usage, Wire
+from smartoken_plugins.wire_openai import body as read
+from smartoken_plugins.wire_openai import errors
+from smartoken_plugins.wire_openai.chat_stream import ChatReader
+from smartoken_plugins.wire_openai.usage import usage_of
+
+NAME = "openai.chat"
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_encode = msgspec.json.encode
+_decode = msgspec.json.decode
+_ASK_USAGE = read.raw({"include_usage": True})
+
+
+def peek(data: bytes) -> Ask:
+    """Model, stream, and how much output the client allows over all its choices."""
+    fields = read.fields_of(data)
+    slug = read.text(fields, "model")
+    read.some_list(fields, "messages")
+    stream = read.flag(fields, "stream")
+    limit = None
+    if "max_completion_tokens" in fields or "max_tokens" in fields:
+        limits = [read.count(fields, name) for name in ("max_completion_tokens", "max_tokens")]
+        limit = max((n for n in limits if n is not None), default=None)
+    if "n" in fields:
+        choices = read.count(fields, "n") or 1
+        if choices > 128:
+            raise read.bad("'n' must be from 1 to 128.", param="n")
+        limit = limit * choices if limit is not None else None
+    wanted = True
+    if stream:
+        options = read.table(fields, "stream_options")
+        wanted = bytes(options.get("include_usage", b"")) == b"true"
+    return Ask(wire=NAME, slug=slug, stream=stream, body=data, fields=fields, max_output=limit, usage_wanted=wanted)
+
+
+def body(ask: Ask, upstream_name: str, quirks: Mapping[str, Any]) -> bytes:
+    """The request for the upstream: the client's fields, with its name of the model and usage asked for."""
+    fields = ask.fields
+    renamed = upstream_name != ask.slug
+    asking = ask.stream and not ask.usage_wanted and quirks.get("stream_usage", "option") == "option"
+    if renamed or asking:
+        fields = dict(fields)
+        if renamed:
+            fields["model"] = read.raw(upstream_name)
+        if asking:
+            options = read.table(fields, "stream_options")
+            options["include_usage"] = msgspec.Raw(b"true")
+            fields["stream_options"] = msgspec.Raw(read.encode(options))
+    return read.encode(fields)
+
+
+def reader(ask: Ask, quirks: Mapping[str, Any], keep_usage: bool = False) -> ChatReader:
+    """A reader of one attempt's stream."""
+    return ChatReader(hide_usage=not ask.usage_wanted, keep_usage=keep_usage)
+
+
+def whole(data: bytes, ask: Ask, quirks: Mapping[str, Any]) -> tuple[Usage | None, Failure | None, int]:
+    """Usage, failure and our own count of a complete answer. DeepSeek's blank lines before it are JSON white space."""
+    try:
+        fields = _fields.decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        return None, Failure("The upstream's answer is not valid JSON.", code="not_json"), 0
+    if "choices" not in fields or "error" in fields or "base_resp" in fields:
+        try:
+            failure = errors.failure_in(_decode(data))
+        except (msgspec.DecodeError, RecursionError):
+            failure = Failure("The upstream's answer is not valid JSON.", code="not_json")
+        if failure is not None:
+            return None, failure, 0
+        if "choices" not in fields:
+            return None, Failure("The upstream's answer has no choices.", code="no_choices"), 0
+    usage = None
+    if "usage" in fields:
+        try:
+            found = _decode(fields["usage"])
+        except msgspec.DecodeError:
+            found = None
+        usage = usage_of(found) if isinstance(found, dict) else None
+    counted = 0 if usage is not None else -(-len(bytes(fields["choices"])) // 4)
+    return usage, None, counted
+
+
+def add_cost(data: bytes, cost_u: int) -> bytes:
+    """`usage.cost_micro_usd` put into a complete answer (or into a chunk's JSON); all else byte for byte."""
+    fields = _fields.decode(data)
+    try:
+        usage = _fields.decode(fields.get("usage", b"{}"))
+    except msgspec.DecodeError:
+        usage = {}
+    usage["cost_micro_usd"] = read.raw(cost_u)
+    fields["usage"] = msgspec.Raw(_encode(usage))
+    return _encode(fields)
+
+
+WIRE = Wire(name=NAME, paths=("/v1/chat/completions",), peek=peek, body=body, reader=reader, whole=whole,
+            refuse=errors.refuse, refuse_in_stream=errors.refuse_in_stream, failure=errors.failure, add_cost=add_cost)

@@ -1,0 +1,64 @@
+"""Errors of the OpenAI wires: ours in their shape, and theirs in all the shapes that were seen."""
+
+from typing import Any
+
+import msgspec
+
+from smartoken.plugin import Failure, Refusal
+
+_encode = msgspec.json.encode
+_decode = msgspec.json.decode
+_LONGEST = 2000  # characters of an upstream's message that are passed on
+
+
+def refuse(refusal: Refusal, rid: str) -> bytes:
+    """`{"error": {...}}`, the shape every OpenAI SDK raises its typed exceptions from."""
+    return _encode({"error": {"message": refusal.message, "type": refusal.type, "code": refusal.code,
+                              "param": refusal.param}})
+
+
+def refuse_in_stream(refusal: Refusal, rid: str) -> bytes:
+    """The last event of a stream that failed; SDKs raise APIError from a top-level `error`."""
+    return b"data: " + refuse(refusal, rid) + b"\n\n"
+
+
+def failure_in(answer: Any) -> Failure | None:
+    """The Failure that a decoded answer or event stands for, None for a good one.
+
+    Seen: `{"error": {...}}` (OpenAI and most), `{"error": "text"}`, `{"detail": "text"}` (FastAPI), flat
+    `{"object": "error"}` (older vLLM), `{"code": ..., "message": ...}` (DashScope native), `base_resp` (MiniMax).
+    """
+    if not isinstance(answer, dict):
+        return Failure("The upstream's answer is not a JSON object.", code="not_json")
+    error = answer.get("error")
+    if isinstance(error, dict):
+        return _failure(error)
+    if error:
+        return Failure(str(error)[:_LONGEST])
+    base = answer.get("base_resp")
+    if isinstance(base, dict) and base.get("status_code") not in (0, None):
+        return Failure(str(base.get("status_msg", ""))[:_LONGEST], code=str(base["status_code"]))
+    if "choices" in answer or "data" in answer or "output" in answer:
+        return None
+    if answer.get("object") == "error" or ("message" in answer and "code" in answer):
+        return _failure(answer)
+    if "detail" in answer:
+        detail = answer["detail"]
+        return Failure((detail if isinstance(detail, str) else _encode(detail).decode())[:_LONGEST])
+    return None
+
+
+def failure(body: bytes) -> Failure:
+    """Reads the body of a refused call, whatever it is; HTML and the like give an empty message."""
+    try:
+        found = failure_in(_decode(body))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return Failure("", code="not_json")
+    return found or Failure("")
+
+
+def _failure(error: dict[str, Any]) -> Failure:
+    code = error.get("code")
+    status = code if type(code) is int and 400 <= code <= 599 else 0
+    return Failure(message=str(error.get("message") or "")[:_LONGEST], code="" if code is None else str(code),
+                   type=str(error.get("type") or ""), status=status)

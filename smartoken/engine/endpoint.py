@@ -1,0 +1,30 @@
+"""Everything about a route's requests that is the same every time: where to connect, the head, the limits."""
+
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import smartoken
+from smartoken.domain.catalog import Channel
+from smartoken.upstream.origin import Limits, Origin, render_head
+
+USER_AGENT = f"smartoken/{smartoken.__version__}"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """`head` ends just before the value of Content-Length; it holds the credential, so it is never shown."""
+
+    origin: Origin
+    head: bytes = field(repr=False)
+    limits: Limits
+
+
+def endpoint_of(channel: Channel, path: str) -> Endpoint:
+    """The Endpoint of a channel for a wire's path below its base URL."""
+    url = urlsplit(channel.base_url.rstrip("/") + path)
+    origin = Origin.of(channel.base_url, proxy=channel.proxy or None)
+    target = url.path + (f"?{url.query}" if url.query else "")
+    headers = [("Content-Type", "application/json"), ("Accept", "*/*"), ("User-Agent", USER_AGENT),
+               *channel.provider.headers, *channel.provider.auth(channel.credential)]
+    limits = Limits(first_byte_s=channel.first_byte_s, idle_s=channel.idle_s, total_s=channel.total_s)
+    return Endpoint(origin, render_head("POST", target, url.netloc, headers), limits)

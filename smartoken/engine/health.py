@@ -1,0 +1,175 @@
+"""How well each channel serves each model, as this process saw it, and what a failure does to it.
+
+In memory only; what another node knows would come too late to matter. The tables come first.
+"""
+
+import email.utils
+import time
+from dataclasses import dataclass
+
+from smartoken.domain.catalog import Route
+from smartoken.plugin.types import BROKE, CALLER, COOL, CREDENTIAL, MISSING, RETRY, Failure, Provider
+
+S = 1_000_000  # microseconds
+
+# What an HTTP status means when the provider's own table of error codes does not say.
+BY_STATUS = {400: CALLER, 401: CREDENTIAL, 402: BROKE, 403: CREDENTIAL, 404: MISSING, 408: RETRY, 409: RETRY,
+             413: CALLER, 415: CALLER, 422: CALLER, 425: RETRY, 429: COOL, 529: COOL}
+
+REST_S = {COOL: 5, BROKE: 600, CREDENTIAL: 600}  # without a word from upstream; all but COOL rest the whole channel
+LONGEST_REST_S = 600
+EJECT_AFTER = 5          # failures in a row
+WINDOW_S, WINDOW_MIN = 30, 20  # or less than half good among at least so many
+EJECT_S, EJECT_MAX_S = 30, 300
+FORGET_S = 600           # of good service, and earlier ejections count no longer
+PROBES = 3               # good ones that end an ejection
+RAMP_S = 30              # from a tenth of the weight to all of it
+
+
+def meaning_of(provider: Provider, status: int, failure: Failure) -> str:
+    """What a failed attempt means: by the provider's table of codes and types, else by the status.
+
+    A failure inside a 200 without any such sign is the upstream's fault.
+    """
+    for sign in (failure.code, failure.type):
+        if sign in provider.errors:
+            return provider.errors[sign]
+    status = failure.status or status
+    if status in BY_STATUS:
+        return BY_STATUS[status]
+    return CALLER if 400 <= status < 500 else RETRY
+
+
+def rest_s(value: bytes | str | None) -> int | None:
+    """Seconds of a Retry-After header (seconds, or a date), at most LONGEST_REST_S; None when it says nothing."""
+    if not value:
+        return None
+    text = value.decode("latin-1") if isinstance(value, bytes) else value
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            seconds = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
+        except (ValueError, TypeError):
+            return None
+    if seconds != seconds or seconds < 0:
+        return None
+    return min(int(seconds) + 1, LONGEST_REST_S) if seconds % 1 else min(int(seconds), LONGEST_REST_S)
+
+
+@dataclass(slots=True, eq=False)
+class Health:
+    """One (channel, model)."""
+
+    inflight: int = 0
+    first_us: int = 0            # moving average of the time to the first byte
+    in_a_row: int = 0
+    good: int = 0
+    bad: int = 0
+    window_us: int = 0
+    rest_until_us: int = 0       # it asked for patience: only ever extended
+    ejected_until_us: int = 0    # 0: in service
+    ejections: int = 0
+    in_service_us: int = 0
+    probing: bool = False
+    probes: int = 0
+
+    def weight(self, weight: int, now_us: int) -> int:
+        """The configured weight, less while a channel comes back."""
+        age = now_us - self.in_service_us
+        if not self.ejections or age >= RAMP_S * S:
+            return weight
+        return max(1, weight * (10 + 90 * age // (RAMP_S * S)) // 100)
+
+
+class HealthBook:
+    """Health of every (channel, model), and the rest of whole channels. Forgotten when a channel's revision changes."""
+
+    def __init__(self) -> None:
+        self._health: dict[tuple[str, str, int], Health] = {}
+        self._rest: dict[tuple[str, int], int] = {}
+        self.alarms: dict[str, str] = {}  # channel: why an operator must look at it
+
+    def of(self, route: Route, slug: str) -> Health:
+        """The Health of a route to a model."""
+        key = (route.channel.name, slug, route.channel.rev)
+        health = self._health.get(key)
+        if health is None:
+            health = self._health[key] = Health()
+        return health
+
+    def resting_us(self, route: Route, health: Health, now_us: int) -> int:
+        """Microseconds that a route still rests because it said so; 0 when it may be asked."""
+        channel = route.channel
+        until = health.rest_until_us
+        if self._rest:
+            until = max(until, self._rest.get((channel.name, channel.rev), 0))
+        return max(0, until - now_us)
+
+    def ejected(self, health: Health, now_us: int) -> bool:
+        """True while it is out of service; one that may be probed, by one request at a time, is not."""
+        if not health.ejected_until_us:
+            return False
+        return now_us < health.ejected_until_us or health.probing
+
+    def began(self, health: Health) -> None:
+        """An attempt was sent."""
+        health.inflight += 1
+        if health.ejected_until_us:
+            health.probing = True
+
+    def ended(self, health: Health) -> None:
+        """An attempt is over, however it went."""
+        health.inflight -= 1
+        health.probing = False
+
+    def succeeded(self, route: Route, health: Health, now_us: int, first_us: int) -> None:
+        """It answered well; `first_us` is the time to its first byte."""
+        health.in_a_row = 0
+        health.first_us = first_us if not health.first_us else (health.first_us * 7 + first_us) // 8
+        self._count(health, now_us, good=True)
+        if health.ejected_until_us:
+            health.probes += 1
+            if health.probes >= PROBES:
+                health.ejected_until_us = 0
+                health.in_service_us = now_us
+                health.good = health.bad = 0
+        elif health.ejections and now_us - health.in_service_us > FORGET_S * S:
+            health.ejections = 0
+        if self.alarms:
+            self.alarms.pop(route.channel.name, None)
+
+    def failed(self, route: Route, health: Health, now_us: int, meaning: str, retry_after_s: int | None,
+               message: str) -> None:
+        """An attempt failed for a reason of MEANINGS."""
+        channel = route.channel
+        if meaning == RETRY:
+            health.in_a_row += 1
+            self._count(health, now_us, good=False)
+            seen = health.good + health.bad
+            if health.ejected_until_us or health.in_a_row >= EJECT_AFTER or (
+                    seen >= WINDOW_MIN and health.good * 2 < seen):
+                self._eject(health, now_us)
+        elif meaning in REST_S:
+            until = now_us + (REST_S[meaning] if retry_after_s is None else retry_after_s) * S
+            if meaning == COOL:
+                health.rest_until_us = max(health.rest_until_us, until)
+            else:
+                key = (channel.name, channel.rev)
+                self._rest[key] = max(self._rest.get(key, 0), until)
+        if meaning in (BROKE, CREDENTIAL, MISSING):
+            self.alarms[channel.name] = f"{meaning}: {message}"[:300]
+
+    def _eject(self, health: Health, now_us: int) -> None:
+        health.ejections += 1
+        health.ejected_until_us = now_us + min(EJECT_S * health.ejections, EJECT_MAX_S) * S
+        health.in_service_us = health.ejected_until_us
+        health.in_a_row = health.probes = 0
+
+    def _count(self, health: Health, now_us: int, good: bool) -> None:
+        if now_us - health.window_us > WINDOW_S * S:
+            health.window_us, health.good, health.bad = now_us, 0, 0
+        if good:
+            health.good += 1
+        else:
+            health.bad += 1

@@ -1,0 +1,99 @@
+"""Prometheus figures of this process, and of all workers beside it when one of them is asked.
+
+Calls are only remembered while they run by; they are folded into counters in batches, so that a request costs an append.
+Workers share figures through the client library's files in the folder PROMETHEUS_MULTIPROC_DIR, which serve sets
+before this module is imported.
+"""
+
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+
+from smartoken.domain.money import P_PER_U
+from smartoken.domain.usage import UsageRecord
+
+FOLD_AT = 500
+_FIRST = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64)
+_TOTAL = (0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+calls = Counter("smartoken_calls", "Settled calls.", ["wire", "model", "channel", "status"])
+refusals = Counter("smartoken_refusals", "Requests turned down before any money was held.", ["path", "status"])
+tokens = Counter("smartoken_tokens", "Tokens charged, by kind.", ["model", "kind"])
+cost = Counter("smartoken_cost_micro_usd", "What calls cost their accounts, in micro-USD.", ["model"])
+first_byte = Histogram("smartoken_first_byte_seconds", "Time to the upstream's first byte.", ["model"], buckets=_FIRST)
+total = Histogram("smartoken_call_seconds", "Time from the request to its settlement.", ["model"], buckets=_TOTAL)
+attempts = Counter("smartoken_attempts", "Attempts at channels, by how they went.", ["channel", "result"])
+store_calls = Counter("smartoken_store_calls", "Calls to the store.", ["name"])
+inflight = Gauge("smartoken_calls_inflight", "Calls that hold money now.", multiprocess_mode="livesum")
+connections = Gauge("smartoken_connections", "Client connections now.", multiprocess_mode="livesum")
+healthy = Gauge("smartoken_journal_healthy", "1 while the journal takes records on every worker.",
+                multiprocess_mode="livemin")
+alarms = Gauge("smartoken_channel_alarms", "Channels that an operator must look at.", multiprocess_mode="livemax")
+
+_KINDS = ("input", "output", "cache_read", "cache_write")
+
+
+class Metrics:
+    """The counters' one user."""
+
+    def __init__(self) -> None:
+        self._finished: list[UsageRecord] = []
+
+    def call(self, record: UsageRecord) -> None:
+        """A settled call."""
+        self._finished.append(record)
+        if len(self._finished) >= FOLD_AT:
+            self.fold()
+
+    def refusal(self, path: str, status: int) -> None:
+        """A request turned down; `path` is one of the wires' own."""
+        refusals.labels(path, status).inc()
+
+    def fold(self) -> None:
+        """Move what was remembered into the counters."""
+        finished, self._finished = self._finished, []
+        for record in finished:
+            model = record.model
+            calls.labels(record.wire, model, record.channel, record.status).inc()
+            for kind in _KINDS:
+                count = getattr(record.usage, kind)
+                if count:
+                    tokens.labels(model, kind).inc(count)
+            cost.labels(model).inc(record.cost_p / P_PER_U)
+            total.labels(model).observe(record.total_ms / 1000)
+            if record.first_ms:
+                first_byte.labels(model).observe(record.first_ms / 1000)
+            for attempt in record.attempts:
+                attempts.labels(attempt.channel, attempt.result).inc()
+
+    def page(self, gateway: Any) -> bytes:
+        """The exposition text over all live workers."""
+        self.update(gateway)
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)
+        return generate_latest(registry)
+
+    def update(self, gateway: Any) -> None:
+        """Bring this process's figures up to date; each worker does so every few seconds."""
+        self.fold()
+        inflight.set(len(gateway.calls))
+        connections.set(gateway.connections())
+        healthy.set(1 if gateway.journal.healthy else 0)
+        alarms.set(len(gateway.health.alarms))
+
+
+class Counted:
+    """A Store that counts the calls made to it and is otherwise the store it wraps."""
+
+    def __init__(self, store: Any):
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._store, name)
+        counter = store_calls.labels(name)
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            counter.inc()
+            return method(*args, **kwargs)
+        setattr(self, name, counted)
+        return counted

@@ -1,0 +1,442 @@
+"""One call from admission to settlement, as call-backs on one slotted object: no task, no future, no await here.
+
+    new --admit--> held --send--> asked --first valid event--> committed --end--> done
+                                  asked --failure--> asked (next route) ... --> done (503)
+
+`admit` may find no money at hand; then the door awaits `prepare` and admits again. Whatever happens after a hold, the
+call is settled exactly once (engine/settle.py), synchronously, before the last bytes go to the client.
+It is one file because every function in it moves that one state.
+"""
+
+import asyncio
+import logging
+from typing import Any, Protocol
+
+from smartoken.domain.money import ceil_u
+from smartoken.domain.usage import Attempt, Usage
+from smartoken.engine import admission, routing, settle
+from smartoken.engine.health import meaning_of, rest_s
+from smartoken.errors import Refusal, refuse
+from smartoken.plugin.types import CALLER, RETRY, Failure
+
+log = logging.getLogger("smartoken.relay")
+
+JSON = b"application/json"
+SSE = b"text/event-stream; charset=utf-8"
+STREAM_HEADERS = b"Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
+DRAIN_S = 60             # how long an abandoned stream is read to its end where cancelling would not save money
+DRAIN_SHARE_PCT = 5      # and by how many of the streams in flight
+WATCH_TOKENS = 64        # output tokens between two looks at the hold
+
+
+class Client(Protocol):
+    """What the door offers a call: one whole answer, or start, writes and finish."""
+
+    def answer(self, status: int, content_type: bytes, body: bytes, extra: bytes = b"") -> None: ...
+
+    def start(self, status: int, content_type: bytes, extra: bytes = b"") -> None: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+class Call:
+    """See the module's docstring."""
+
+    __slots__ = ("account", "ask", "at_ms", "attempt_us", "attempts", "body_size", "client", "committed", "counted",
+                 "done", "exchange", "extra", "first_us", "gateway", "headers", "health", "hold", "key", "left",
+                 "model", "parts", "pin", "price", "reader", "rid", "route", "routes", "show_cost", "slot",
+                 "started_us", "status", "timer", "tried", "wants", "watch", "wire")
+
+    def __init__(self, gateway: Any, client: Client, wire: Any, ask: Any, key: Any, account: Any, rid: str,
+                 pin: str | None, show_cost: bool, extra: bytes):
+        self.gateway, self.client, self.wire, self.ask = gateway, client, wire, ask
+        self.key, self.account, self.rid, self.pin, self.show_cost = key, account, rid, pin, show_cost
+        self.extra = extra
+        self.started_us, self.at_ms = gateway.clock.mono_us(), gateway.clock.now_ms()
+        self.body_size = len(ask.body)
+        self.committed = self.done = self.left = False
+        self.counted = self.first_us = self.attempt_us = self.status = 0
+        self.watch = WATCH_TOKENS
+        self.attempts: list[Attempt] = []
+        self.tried: list = []
+        self.hold = self.exchange = self.reader = self.route = self.health = self.timer = None
+        self.parts: list[bytes] = []
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.slot = -1
+        self.wants = ()
+
+    # -- before the upstream -------------------------------------------------------------------------------------------
+
+    def admit(self) -> bool:
+        """Check, take limits, take the hold. False when no money is at hand in this process: await prepare()."""
+        gateway, ask = self.gateway, self.ask
+        if not gateway.journal.healthy:
+            raise refuse("upstream", "This node takes no paid requests at the moment.", code="journal_unhealthy",
+                         retry_after_s=30)
+        self.model = model = admission.model_for(gateway.snapshots.current, self.key, ask.slug)
+        self.price = model.price
+        self.routes = routing.routes_of(model, ask.wire, self.pin)
+        admission.run_gates(gateway.registry.gates, self.key, ask)
+        estimate = gateway.estimate(model.slug)
+        ceiling_p = admission.ceiling_p(model, estimate, ask)
+        wants = admission.wants_of(self.key, self.account, model,
+                                   estimate.input(self.body_size) + (ask.max_output or estimate.output(model.max_output)))
+        self.hold = gateway.leases.place(self.account, model.slug, ceiling_p)
+        if self.hold is None:
+            return False
+        if wants:
+            try:
+                admission.take(gateway.limiter, wants)
+            except Refusal:
+                gateway.leases.settle(self.hold, 0)
+                raise
+            self.wants = wants
+            self.extra += admission.limit_headers(gateway.limiter, wants)
+        return True
+
+    async def prepare(self) -> None:
+        """Get money to hold from; Refusal 402, 403 or 503 when there is none."""
+        gateway = self.gateway
+        ceiling_p = admission.ceiling_p(self.model, gateway.estimate(self.model.slug), self.ask)
+        await gateway.leases.ready(self.account, self.model.slug, ceiling_p)
+
+    def begin(self) -> None:
+        """The hold is there: into the journal, then to the first channel."""
+        self.slot = settle.begin(self)
+        self.gateway.calls.add(self)
+        self.gateway.retries.request()
+        self._send()
+
+    def _send(self) -> None:
+        gateway = self.gateway
+        now_us = gateway.clock.mono_us()
+        found = routing.pick(gateway.health, self.model.slug, self.routes, self.tried, now_us)
+        if found is None:
+            self._give_up()
+            return
+        self.route, self.health = route, _ = found
+        self.tried.append(route)
+        self.reader = None
+        self.parts.clear()
+        self.status = 0
+        self.attempt_us = now_us
+        channel = route.channel
+        try:
+            quirks = channel.settings
+            if route.bridge is None:
+                body = self.wire.body(self.ask, route.upstream_name, quirks)
+            else:
+                body = route.bridge.request(self.ask, route.upstream_name, quirks)
+        except Refusal as refusal:
+            self._refuse(refusal)
+            return
+        gateway.health.began(self.health)
+        self.exchange = gateway.pool.send(route.endpoint.origin, route.endpoint.head, body, self,
+                                          route.endpoint.limits)
+
+    # -- the upstream answers ------------------------------------------------------------------------------------------
+
+    def on_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Its head has come."""
+        self.status, self.headers = status, headers
+        if not self.first_us:
+            self.first_us = self.gateway.clock.mono_us() - self.started_us
+        if status == 200 and self.ask.stream and b"json" not in header(headers, b"content-type"):
+            self.exchange.body_max = 0  # a stream may be long; its events are bounded one by one
+            self.reader = self.wire_up.reader(self.ask, self.route.channel.settings, self.show_cost)
+
+    def on_data(self, data: bytes) -> None:
+        """Some of its body, as it was read from the socket."""
+        try:
+            self._data(data)
+        except Exception:
+            self.fault()
+
+    def _data(self, data: bytes) -> None:
+        reader = self.reader
+        if reader is None:
+            self.parts.append(data)
+            return
+        out = reader.feed(data)
+        if not self.committed:
+            if reader.failure is not None:
+                self._drop()
+                self._attempt_failed(meaning_of(self.route.channel.provider, 200, reader.failure), reader.failure)
+                return
+            if not reader.started:
+                return
+            self._commit()
+            if self.left:
+                self._abandon()
+                return
+        elif reader.failure is not None and not out and not reader.ended:
+            self._drop()
+            self._broken(reader.failure.message)
+            return
+        if out:
+            counted = reader.counted
+            if counted != self.counted:
+                self.counted = counted
+                self.gateway.journal.count(self.slot, counted)
+                if counted >= self.watch and not self._stretch(counted):
+                    return
+            if not self.left:
+                self.client.write(out)
+
+    def on_end(self) -> None:
+        """Its answer is complete."""
+        self._over()
+        try:
+            self._end()
+        except Exception:
+            self.fault()
+
+    def _end(self) -> None:
+        if self.reader is not None:
+            self._end_stream()
+        elif self.status == 200:
+            self._end_whole(b"".join(self.parts))
+        else:
+            failure = self.wire_up.failure(b"".join(self.parts))
+            self._attempt_failed(meaning_of(self.route.channel.provider, self.status, failure), failure)
+
+    def on_fail(self, kind: str, detail: str) -> None:
+        """The connection failed, for a reason of upstream.pool.FAILS."""
+        self._over()
+        if self.committed:
+            self.gateway.health.failed(self.route, self.health, self.gateway.clock.mono_us(), RETRY, None, kind)
+            self._broken(kind)
+            return
+        self._attempt_failed(RETRY, Failure(detail, code=kind))
+
+    @property
+    def wire_up(self) -> Any:
+        """The wire that the upstream speaks."""
+        return self.wire if self.route.bridge is None else self.gateway.registry.wires[self.route.wire]
+
+    def _commit(self) -> None:
+        """From here on no other channel can be tried."""
+        self.committed = True
+        now_us = self.gateway.clock.mono_us()
+        self.gateway.health.succeeded(self.route, self.health, now_us, now_us - self.attempt_us)
+        if not self.left:
+            self.client.start(200, SSE, self.extra + STREAM_HEADERS)
+
+    def _end_stream(self) -> None:
+        reader = self.reader
+        rest = reader.close()
+        if not self.committed:
+            if reader.started:
+                self._commit()
+            else:
+                failure = reader.failure or Failure("The upstream's stream is empty.", code="empty_stream")
+                self._attempt_failed(meaning_of(self.route.channel.provider, 200, failure), failure)
+                return
+        if not (reader.ended or reader.finished or reader.failure):
+            self.gateway.health.failed(self.route, self.health, self.gateway.clock.mono_us(), RETRY, None, "no end")
+            self._broken("The stream ended before its time.")
+            return
+        self.counted = reader.counted
+        self._attempted("broken" if reader.failure else "ok")
+        cost_p = settle.finish(self, "broken" if reader.failure else "ok", reader.usage(), self.counted)
+        if self.show_cost:
+            rest = reader.cost_event(self.wire.add_cost, ceil_u(cost_p)) + rest
+        self._last(lambda: self._close_stream(rest))
+
+    def _close_stream(self, rest: bytes) -> None:
+        if self.left:
+            return
+        if rest:
+            self.client.write(rest)
+        self.client.finish()
+
+    def _end_whole(self, data: bytes) -> None:
+        usage, failure, counted = self.wire_up.whole(data, self.ask, self.route.channel.settings)
+        if failure is not None:
+            self._attempt_failed(meaning_of(self.route.channel.provider, 200, failure), failure)
+            return
+        now_us = self.gateway.clock.mono_us()
+        self.gateway.health.succeeded(self.route, self.health, now_us, now_us - self.attempt_us)
+        self._attempted("ok")
+        if self.route.bridge is not None:
+            data = self.route.bridge.answer(data, self.ask)
+        cost_p = settle.finish(self, "cut" if self.left else "ok", usage, counted)
+        if self.left:
+            return
+        if self.show_cost and self.wire.add_cost is not None:
+            data = self.wire.add_cost(data, ceil_u(cost_p))
+        self._last(lambda: self.client.answer(200, JSON, data, self.extra))
+
+    def _last(self, send) -> None:
+        """The answer's last bytes: at once, or under `durability = "strict"` when the books are on disk."""
+        if self.gateway.strict:
+            self.gateway.journal.durable(send)
+        else:
+            send()
+
+    # -- failures ------------------------------------------------------------------------------------------------------
+
+    def _attempt_failed(self, meaning: str, failure: Failure) -> None:
+        """Before anything was committed: the next channel, or the end."""
+        gateway, now_us = self.gateway, self.gateway.clock.mono_us()
+        gateway.health.failed(self.route, self.health, now_us, meaning,
+                              rest_s(header(self.headers, b"retry-after")) if self.status else None, failure.message)
+        self._attempted(failure.code or failure.type or meaning)
+        if meaning == CALLER:
+            status = failure.status or (self.status if self.status >= 400 else 400)
+            self._refuse(Refusal(status, "invalid_request_error", failure.message or "The upstream refused the request.",
+                                 code=failure.code or None), "refused")
+            return
+        if (self.pin is not None or self.left or len(self.attempts) >= routing.MAX_ATTEMPTS
+                or not gateway.retries.retry(now_us)):
+            self._give_up()
+            return
+        self._send()
+
+    def _give_up(self) -> None:
+        gateway = self.gateway
+        wait_s = routing.soonest_s(gateway.health, self.model.slug, self.routes, gateway.clock.mono_us())
+        where = f"Channel '{self.pin}'" if self.pin is not None else "Every channel"
+        self._refuse(refuse("upstream", f"{where} failed for the model '{self.model.slug}'.", code="upstream_failed",
+                            retry_after_s=wait_s), "failed")
+
+    def _refuse(self, refusal: Refusal, status: str = "refused") -> None:
+        """Nothing billable was delivered; the client is told why."""
+        settle.finish(self, status, None, 0, refusal.status)
+        if not self.left:
+            self.client.answer(refusal.status, JSON, self.wire.refuse(refusal, self.rid),
+                               self.extra + refusal_headers(refusal))
+
+    def _broken(self, why: str) -> None:
+        """The upstream died in the middle of a committed stream: an honest event, and what was delivered is charged."""
+        self._attempted("broken")
+        settle.finish(self, "broken", self.reader.usage(), self.counted)
+        if not self.left:
+            refusal = refuse("upstream", "The upstream broke off its answer.", code="upstream_broke_off")
+            self.client.write(self.wire.refuse_in_stream(refusal, self.rid))
+            self.client.finish()
+        log.info("%s: channel %s broke off: %s", self.rid, self.route.channel.name, why)
+
+    def _stretch(self, counted: int) -> bool:
+        """Look at the hold; extend it at three quarters. False when the money is at its end and the stream was cut."""
+        gateway = self.gateway
+        self.watch = counted + WATCH_TOKENS
+        estimate = gateway.estimate(self.model.slug)
+        spent_p = (estimate.input(self.body_size) * self.price.input_u
+                   + estimate.counted(counted) * self.price.output_u)
+        ahead_p = WATCH_TOKENS * 4 * self.price.output_u
+        if spent_p * 4 < self.hold.amount_p * 3 or gateway.leases.extend(self.hold, max(ahead_p, spent_p // 2)):
+            return True
+        if spent_p + WATCH_TOKENS * self.price.output_u < self.hold.amount_p:
+            return True
+        self._drop()
+        self._attempted("out_of_money")
+        settle.finish(self, "cut", self.reader.usage(), counted)
+        if not self.left:
+            refusal = refuse("insufficient_balance", "The balance is used up; the answer ends here.",
+                             code="insufficient_balance")
+            self.client.write(self.wire.refuse_in_stream(refusal, self.rid))
+            self.client.finish()
+        return False
+
+    def fault(self) -> None:
+        """A fault of ours (or of a plugin's wire) in the middle of a call: logged, settled, told."""
+        log.exception("%s: internal error", self.rid)
+        if self.exchange is not None:
+            self._drop()
+        if self.hold is None or self.done:
+            return
+        refusal = refuse("internal", "An internal error occurred; the trace id finds it in our log.",
+                         code="internal_error")
+        if not self.committed:
+            self._refuse(refusal, "failed")
+            return
+        settle.finish(self, "broken", None, self.counted)
+        if not self.left:
+            self.client.write(self.wire.refuse_in_stream(refusal, self.rid))
+            self.client.finish()
+
+    def stop(self) -> None:
+        """The process ends: charge what was delivered; a call without an answer yet costs nothing."""
+        if self.done:
+            return
+        if self.exchange is not None:
+            self._drop()
+        if self.committed:
+            settle.finish(self, "cut", self.reader.usage(), self.counted)
+        else:
+            settle.finish(self, "failed", None, 0, 503)
+
+    # -- the client ----------------------------------------------------------------------------------------------------
+
+    def gone(self) -> None:
+        """The client left. A whole answer is awaited all the same, a stream up to its first event; see MONEY §9."""
+        if self.done or self.left:
+            return
+        self.left = True
+        if self.exchange is not None:
+            self.exchange.resume()
+        if self.committed:
+            self._abandon()
+
+    def _abandon(self) -> None:
+        gateway = self.gateway
+        draining = sum(1 for call in gateway.calls if call.timer is not None)
+        if self.route.channel.cancel_stops_billing or draining * 100 > len(gateway.calls) * DRAIN_SHARE_PCT + 100:
+            self._cut()
+        else:
+            self.timer = asyncio.get_running_loop().call_later(DRAIN_S, self._cut)
+
+    def _cut(self) -> None:
+        """Stop an abandoned stream and charge what was delivered of it."""
+        if self.done:
+            return
+        self._drop()
+        self._attempted("cut")
+        settle.finish(self, "cut", self.reader.usage(), self.counted)
+
+    def pause(self) -> None:
+        """The client reads slowly: stop reading from the upstream."""
+        if self.exchange is not None and not self.done:
+            self.exchange.pause()
+
+    def resume(self) -> None:
+        """The client caught up."""
+        if self.exchange is not None and not self.done:
+            self.exchange.resume()
+
+    # -- bookkeeping ---------------------------------------------------------------------------------------------------
+
+    def _drop(self) -> None:
+        """Hang up on the upstream."""
+        self.exchange.abort()
+        self._over()
+
+    def _over(self) -> None:
+        """The attempt's exchange is at its end."""
+        self.exchange = None
+        self.gateway.health.ended(self.health)
+
+    def _attempted(self, result: str) -> None:
+        ms = (self.gateway.clock.mono_us() - self.attempt_us) // 1000
+        self.attempts.append(Attempt(self.route.channel.name, result, self.status, ms))
+
+
+def header(headers: list[tuple[bytes, bytes]], name: bytes) -> bytes:
+    """A header's value, b'' when absent."""
+    for found, value in headers:
+        if found == name:
+            return value
+    return b""
+
+
+def refusal_headers(refusal: Refusal) -> bytes:
+    """The header lines that a refusal asks for, ready to send."""
+    lines = b""
+    if refusal.retry_after_s is not None:
+        lines += b"Retry-After: %d\r\n" % refusal.retry_after_s
+    if refusal.should_retry is not None:
+        lines += b"x-should-retry: %s\r\n" % (b"true" if refusal.should_retry else b"false")
+    return lines

@@ -1,0 +1,70 @@
+"""From a finished call to its cost, its record and its freed hold: once per call, synchronously, with no await inside.
+
+| status  | what happened                                    | charged                                          |
+|---------|--------------------------------------------------|--------------------------------------------------|
+| ok      | a complete answer                                | what was reported, else counted; nothing at all  |
+|         |                                                  | when it is empty and the wire insures that       |
+| broken  | the upstream died or erred after the first event | the same, for the part delivered                 |
+| cut     | the client left, or the money ended              | reported, else the prompt and what was delivered |
+| refused | an upstream's 4xx about the request itself       | nothing                                          |
+| failed  | every channel failed                             | nothing                                          |
+"""
+
+from typing import Any
+
+from smartoken.domain.price import token_cost_p
+from smartoken.domain.usage import COUNTED, NONE, Usage, UsageRecord
+from smartoken.engine.journal import OpenFrame
+
+FREE = frozenset({"refused", "failed"})
+INSURED = frozenset({"ok", "broken"})
+
+
+def begin(call: Any) -> int:
+    """The journal's open frame: all that is needed to bill the call should this process be killed. Returns its slot."""
+    price = call.price
+    return call.gateway.journal.begin(OpenFrame(
+        rid=call.rid, acct=call.account.id, key=call.key.kid, model=call.model.slug, at_ms=call.at_ms,
+        wire=call.ask.wire, stream=call.ask.stream, price_rev=price.rev, input_u=price.input_u,
+        output_u=price.output_u, input_tokens=call.gateway.estimate(call.model.slug).input(call.body_size),
+        lease=call.hold.lease.id, parts=call.hold.parts))
+
+
+def finish(call: Any, status: str, usage: Usage | None, counted: int, http_status: int = 200) -> int:
+    """Settle a call and return its cost in pUSD. `usage` is the upstream's report, `counted` our own count of events."""
+    if call.done:
+        raise RuntimeError(f"{call.rid} is settled already")
+    call.done = True
+    gateway = call.gateway
+    estimate = gateway.estimate(call.model.slug)
+    if status in FREE:
+        usage = Usage(source=NONE)
+    elif usage is None:
+        output = estimate.counted(counted) if call.ask.stream else counted
+        usage = Usage(input=estimate.input(call.body_size), output=output, source=COUNTED)
+    elif status == "ok":
+        estimate.learn(call.body_size, usage, counted if call.ask.stream else 0)
+    if status in INSURED and call.wire.insured and not usage.output and not counted:
+        cost_p = 0
+    else:
+        cost_p = token_cost_p(call.price, usage)
+    split = gateway.leases.settle(call.hold, cost_p)
+    now_us = gateway.clock.mono_us()
+    record = UsageRecord(
+        rid=call.rid, acct=call.account.id, key=call.key.kid, model=call.model.slug, at_ms=call.at_ms,
+        wire=call.ask.wire, channel=call.route.channel.name if call.route is not None else "", status=status,
+        http_status=http_status, usage=usage, price_rev=call.price.rev, cost_p=cost_p, lease=call.hold.lease.id,
+        split=split, stream=call.ask.stream, first_ms=call.first_us // 1000,
+        total_ms=(now_us - call.started_us) // 1000, attempts=call.attempts)
+    if call.slot >= 0:
+        gateway.journal.done(call.slot, record)
+    for want in call.wants:
+        if want.key.endswith(":tpm"):
+            gateway.limiter.correct(want, usage.total)
+    if call.timer is not None:
+        call.timer.cancel()
+        call.timer = None
+    gateway.calls.discard(call)
+    gateway.access.call(record)
+    gateway.metrics.call(record)
+    return cost_p

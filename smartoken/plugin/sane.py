@@ -1,0 +1,94 @@
+"""What makes a declared value fit to be used: rules for each kind, as complaints that say what to write instead."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from smartoken.plugin.types import MEANINGS, Bridge, Provider, Tool, Wire
+from smartoken.strict import nearest
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+
+
+def faults(value: Any) -> list[str]:
+    """Everything wrong with a Provider, Wire, Bridge or Tool; empty when it is fit."""
+    return list(RULES[type(value)](value))
+
+
+def unknown_wires(value: Provider | Bridge, wires: Iterable[str]) -> list[str]:
+    """Wires named by a provider or bridge that nobody in `wires` serves."""
+    named = value.speaks if isinstance(value, Provider) else (value.source, value.target)
+    wires = tuple(wires)
+    return [f"it names the wire '{wire}', which no plugin brings{nearest(wire, wires)}"
+            for wire in named if wire not in wires]
+
+
+def _provider(provider: Provider) -> Iterator[str]:
+    who = f"provider '{provider.slug}'"
+    yield from _name(f"{who}: slug", provider.slug)
+    if isinstance(provider.base_url, str):
+        yield from _base_url(f"{who}: base_url", provider.base_url)
+    elif not callable(provider.base_url):
+        yield f"{who}: base_url must be a URL or a function that gives one"
+    if not callable(provider.auth):
+        yield f"{who}: auth must be a function, such as bearer or header('x-api-key')"
+    if not isinstance(provider.speaks, Mapping) or not provider.speaks:
+        yield f"{who}: speaks must be {{wire: path}} with at least one wire"
+    else:
+        for wire, path in provider.speaks.items():
+            if not isinstance(path, str) or not path.startswith("/"):
+                yield f"{who}: the path of wire '{wire}' must start with '/', not {path!r}"
+    for code, meaning in provider.errors.items():
+        if meaning not in MEANINGS:
+            yield f"{who}: error '{code}' has the unknown meaning {meaning!r}{nearest(str(meaning), MEANINGS)}"
+    for name, value in provider.headers:
+        if any(sign in name + value for sign in "\r\n\0"):
+            yield f"{who}: header {name!r} holds a control character"
+
+
+def _wire(wire: Wire) -> Iterator[str]:
+    who = f"wire '{wire.name}'"
+    yield from _name(f"{who}: name", wire.name)
+    for path in wire.paths:
+        if not path.startswith("/") or path.rstrip("/") != path:
+            yield f"{who}: client path {path!r} must start with '/' and not end with one"
+    if len(set(wire.paths)) != len(wire.paths):
+        yield f"{who}: a client path stands twice"
+    for part in ("peek", "body", "reader", "whole", "refuse", "refuse_in_stream", "failure"):
+        if not callable(getattr(wire, part)):
+            yield f"{who}: {part} must be a function"
+
+
+def _bridge(bridge: Bridge) -> Iterator[str]:
+    who = f"bridge '{bridge.source} -> {bridge.target}'"
+    if bridge.source == bridge.target:
+        yield f"{who}: source and target must differ"
+    for part in ("request", "answer", "stream"):
+        if not callable(getattr(bridge, part)):
+            yield f"{who}: {part} must be a function"
+
+
+def _tool(tool: Tool) -> Iterator[str]:
+    yield from _name(f"tool '{tool.name}': name", tool.name)
+    if tool.parameters.get("type") != "object":
+        yield f"tool '{tool.name}': parameters must be a JSON Schema of type object"
+    if not callable(tool.call):
+        yield f"tool '{tool.name}': call must be a function"
+
+
+RULES: Mapping[type, Callable[[Any], Iterator[str]]] = {Provider: _provider, Wire: _wire, Bridge: _bridge, Tool: _tool}
+
+
+def _name(what: str, name: Any) -> Iterator[str]:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        yield f"{what} must be 1-64 of a-z, 0-9, '_', '-' and '.', starting with a letter or digit, not {name!r}"
+
+
+def _base_url(what: str, url: str) -> Iterator[str]:
+    """'' is fit: then each channel says its own."""
+    parts = urlsplit(url)
+    if url and (parts.scheme not in ("http", "https") or not parts.hostname):
+        yield f"{what} must look like https://api.example.com/v1, not {url!r}"
+    elif parts.query or parts.fragment or parts.username or url.endswith("/"):
+        yield f"{what} must have no query, no user and no slash at its end: {url!r}"

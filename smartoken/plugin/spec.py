@@ -1,0 +1,103 @@
+"""Every hook that a plugin may implement, each with its shape and when it is called. plugins/README.md is the manual.
+
+All hooks are called outside the request; what they give is compiled into tuples and dicts when the gateway starts.
+A plugin takes the arguments it wants, by these names. Hooks are plain functions, except where "may be async" stands.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import pluggy
+
+from smartoken.domain.usage import UsageRecord
+from smartoken.plugin.types import Bridge, Provider, Tool, Wire
+
+PROJECT = "smartoken"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+MAY_BE_ASYNC = frozenset({"smartoken_models", "smartoken_usage", "smartoken_open", "smartoken_close"})
+
+
+@hookspec
+def smartoken_providers() -> Iterable[Provider]:
+    """The companies or servers it can buy from. At start; slugs are unique over all plugins."""
+
+
+@hookspec
+def smartoken_wires() -> Iterable[Wire]:
+    """The byte dialects it serves to clients or speaks to providers. At start; names and paths are unique."""
+
+
+@hookspec
+def smartoken_bridges() -> Iterable[Bridge]:
+    """Translations between two wires. At start; one per (source, target)."""
+
+
+@hookspec
+def smartoken_adapters() -> Mapping[str, Mapping[str, Callable[[str], Any]]]:
+    """{port: {scheme: factory}}: port is store, media or limiter (see smartoken/ports.py), and the factory gets the
+    URL from the configuration, returns an object of that port and connects only in its `open()`. At start.
+    """
+
+
+@hookspec
+def smartoken_gates() -> Iterable[Callable[..., Any]]:
+    """Policies `gate(key, ask) -> Refusal | None`, asked before money is held. At start; the gates themselves run in
+    every request: plain functions, no waiting, microseconds.
+    """
+
+
+@hookspec
+def smartoken_routers() -> Mapping[str, Callable[..., Any]]:
+    """{name: pick}: `pick(ask, members) -> (slug, reason)` chooses a member of a composite model. At start."""
+
+
+@hookspec
+def smartoken_tools() -> Iterable[Tool]:
+    """Tools that composite models may run on the server. At start; names are unique."""
+
+
+@hookspec
+def smartoken_models(provider: Provider) -> Iterable[Mapping[str, Any]] | None:
+    """Models and list prices that `provider` offers, as [[models]] tables of a catalog file; None for another's
+    provider. May be async. Called by `catalog sync`; never applied without the operator.
+    """
+
+
+@hookspec(firstresult=True)
+def smartoken_secret(ref: str) -> str | None:
+    """The secret behind a reference such as "vault:path#field", None when the prefix is not its own. The first
+    answer counts. At start and when a credential changes.
+    """
+
+
+@hookspec
+def smartoken_handlers() -> Iterable[Sequence[Any]]:
+    """Pages for the console: (pattern, tornado RequestHandler class[, its keyword arguments]). At start."""
+
+
+@hookspec
+def smartoken_commands(cli: Any) -> None:
+    """Add subcommands to `cli`, the typer.Typer of the command `smartoken`. Before the command line is read."""
+
+
+@hookspec
+def smartoken_usage(records: Sequence[UsageRecord]) -> None:
+    """Finished requests, just stored; each comes at least once, keyed by `rid`. May be async. After each flush of the
+    journal, batched; a failure is logged and disturbs nobody.
+    """
+
+
+@hookspec
+def smartoken_open(gateway: Any) -> None:
+    """Start what it needs: connections, listeners, tasks. May be async. In each worker, after all plugins have given,
+    before the first request; if it raises, the gateway does not start.
+    """
+
+
+@hookspec
+def smartoken_close(gateway: Any) -> None:
+    """Stop what `smartoken_open` started, also when that failed half-way. May be async. In each worker after the last
+    request, in reverse order.
+    """

@@ -1,0 +1,28 @@
+"""GET /metrics: Prometheus figures over all workers of this node.
+
+It tells models, channels and traffic, so it answers only where `[server] metrics` allows: to this machine by default.
+"""
+
+import ipaddress
+
+from prometheus_client import CONTENT_TYPE_LATEST
+from tornado.web import RequestHandler
+
+from smartoken.errors import refuse
+
+
+class MetricsHandler(RequestHandler):
+    """Operators only."""
+
+    def initialize(self, gateway) -> None:
+        self.gateway = gateway
+
+    def get(self) -> None:
+        if not ipaddress.ip_address(self.request.remote_ip or "0.0.0.0").is_loopback:
+            raise refuse("permission", "Metrics are answered on this machine only.", code="local_only")
+        self.set_header("Content-Type", CONTENT_TYPE_LATEST)
+        self.finish(self.gateway.metrics.page(self.gateway))
+
+
+def routes(gateway) -> list:
+    return [(r"/metrics", MetricsHandler, {"gateway": gateway})]
