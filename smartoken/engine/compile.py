@@ -26,6 +26,9 @@ TYPES_OF_WIRE = {"chat": "llm", "responses": "llm", "messages": "llm", "generate
 """What a wire carries, by the last word of its name; a wire of another name carries every type of model."""
 
 
+Endpoints = dict[tuple[str, str], Endpoint]    # by channel and path: one for all models
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """Something of the catalog that does not work: where ("channel 'deepseek'"), what, and how to mend it."""
@@ -52,10 +55,19 @@ def compile_snapshot(documents: Mapping[str, Iterable[dict[str, Any]]], gifts: A
     `gifts` has `providers` and `bridges` (a Registry, or Gifts). `secret` resolves references (secrets.resolve).
     """
     problems: list[Problem] = []
+    endpoints: Endpoints = {}
     channels = _each(documents["channels"], "channel", problems,
                      lambda stored: _channel(stored, gifts, sealer, secret, problems))
+    for name, channel in list(channels.items()):
+        try:
+            endpoints |= {(name, path): endpoint_of(channel, path) for path in channel.wires.values()}
+        except Exception as error:         # an odd URL or header (ValueError), or whatever a plugin's `auth` raises
+            said = error if isinstance(error, ValueError) else type(error).__name__
+            problems.append(Problem(f"channel '{name}'", f"no request can be made of its URL, headers and credential: "
+                                                         f"{said}; correct them"))
+            del channels[name]
     models = _each(documents["models"], "model", problems,
-                   lambda stored: _model(stored, list(channels.values()), gifts.bridges))
+                   lambda stored: _model(stored, list(channels.values()), endpoints, gifts.bridges))
     for model in models.values():
         if not model.routes:
             problems.append(Problem(f"model '{model.slug}'", "no channel serves it; name it in the 'models' of a "
@@ -145,21 +157,21 @@ def _wires(doc: ChannelDoc, provider: Provider, where: str, problems: list[Probl
     return MappingProxyType(served)
 
 
-def _model(stored: dict[str, Any], channels: list[Channel],
+def _model(stored: dict[str, Any], channels: list[Channel], endpoints: Endpoints,
            bridges: Mapping[tuple[str, str], Bridge]) -> Model | None:
     doc = from_store(ModelDoc, stored)
     if not doc.active:
         return None
     price = doc.pricing.price(doc.price_rev)
     return Model(
-        slug=doc.slug, type=doc.type, price=price, routes=MappingProxyType(_routes(doc, channels, bridges)),
+        slug=doc.slug, type=doc.type, price=price, routes=MappingProxyType(_routes(doc, channels, endpoints, bridges)),
         public=MappingProxyType(_public(doc) if doc.public else {}), context_length=doc.context_length,
         max_output=doc.max_output, rpm=doc.rpm, tpm=doc.tpm, sizes=tuple(doc.available_sizes),
         ratios=tuple(doc.available_ratios), durations=tuple(doc.available_durations),
         settings=MappingProxyType(dict(doc.settings)))
 
 
-def _routes(doc: ModelDoc, channels: list[Channel],
+def _routes(doc: ModelDoc, channels: list[Channel], endpoints: Endpoints,
             bridges: Mapping[tuple[str, str], Bridge]) -> dict[str, tuple[Route, ...]]:
     """{wire of the client: routes}, native ones before bridged ones, then by priority, then by name."""
     found: dict[str, list[Route]] = {}
@@ -169,17 +181,26 @@ def _routes(doc: ModelDoc, channels: list[Channel],
         upstream_name = channel.models.get(doc.slug, doc.slug)
         wires = {wire: path for wire, path in channel.wires.items() if _carries(wire, doc.type)}
         for wire, path in wires.items():
+<<<<<<< HEAD
             found.setdefault(wire, []).append(Route(
                 channel, wire, path, upstream_name, _endpoint(channel, path, upstream_name)))
+=======
+            found.setdefault(wire, []).append(Route(channel, wire, path, upstream_name, endpoints[channel.name, path]))
+>>>>>>> main
         for source in channel.bridges - wires.keys():
             target = next((wire for wire in wires if (source, wire) in bridges), None)
             if target and _carries(source, doc.type):
                 found.setdefault(source, []).append(
+<<<<<<< HEAD
                     Route(channel, target, wires[target], upstream_name, _endpoint(channel, wires[target], upstream_name),
+=======
+                    Route(channel, target, wires[target], upstream_name, endpoints[channel.name, wires[target]],
+>>>>>>> main
                           bridges[source, target]))
     return {wire: tuple(sorted(routes, key=_order)) for wire, routes in sorted(found.items())}
 
 
+<<<<<<< HEAD
 def _endpoint(channel: Channel, path: str, upstream_name: str) -> Endpoint:
     try:
         return endpoint_of(channel, path.replace("{model}", quote(upstream_name, safe="-._~")))
@@ -187,6 +208,8 @@ def _endpoint(channel: Channel, path: str, upstream_name: str) -> Endpoint:
         raise ConfigError(f"channel '{channel.name}': {error}") from None
 
 
+=======
+>>>>>>> main
 def _order(route: Route) -> tuple[bool, int, str]:
     return route.bridge is not None, route.channel.priority, route.channel.name
 

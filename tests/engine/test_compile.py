@@ -73,6 +73,8 @@ def test_a_wire_carries_models_of_its_type_only():
     (channel("bad", credential="v1.gone.AAAA.AAAA"), "not on the key ring"),
     (channel("bad", provider="lost", credential=""), "cannot tell its base URL"),
     (channel("bad", credential="env:key", wire_api=["openai.chta"]), "did you mean 'openai.chat'"),
+    (channel("bad", credential="env:two\nlines"), "credential"),
+    (channel("bad", credential="env:key", base_url="http://[::1"), "URL"),
     ({"_id": "bad", "rev": 1, "provider": 5}, "provider"),
 ])
 def test_what_is_broken_is_left_out_and_the_rest_serves(broken, said):
