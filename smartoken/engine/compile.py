@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 
@@ -181,35 +180,16 @@ def _routes(doc: ModelDoc, channels: list[Channel], endpoints: Endpoints,
         upstream_name = channel.models.get(doc.slug, doc.slug)
         wires = {wire: path for wire, path in channel.wires.items() if _carries(wire, doc.type)}
         for wire, path in wires.items():
-<<<<<<< HEAD
-            found.setdefault(wire, []).append(Route(
-                channel, wire, path, upstream_name, _endpoint(channel, path, upstream_name)))
-=======
             found.setdefault(wire, []).append(Route(channel, wire, path, upstream_name, endpoints[channel.name, path]))
->>>>>>> main
         for source in channel.bridges - wires.keys():
             target = next((wire for wire in wires if (source, wire) in bridges), None)
             if target and _carries(source, doc.type):
                 found.setdefault(source, []).append(
-<<<<<<< HEAD
-                    Route(channel, target, wires[target], upstream_name, _endpoint(channel, wires[target], upstream_name),
-=======
                     Route(channel, target, wires[target], upstream_name, endpoints[channel.name, wires[target]],
->>>>>>> main
                           bridges[source, target]))
     return {wire: tuple(sorted(routes, key=_order)) for wire, routes in sorted(found.items())}
 
 
-<<<<<<< HEAD
-def _endpoint(channel: Channel, path: str, upstream_name: str) -> Endpoint:
-    try:
-        return endpoint_of(channel, path.replace("{model}", quote(upstream_name, safe="-._~")))
-    except ValueError as error:            # a credential or header that would break out of its line
-        raise ConfigError(f"channel '{channel.name}': {error}") from None
-
-
-=======
->>>>>>> main
 def _order(route: Route) -> tuple[bool, int, str]:
     return route.bridge is not None, route.channel.priority, route.channel.name
 

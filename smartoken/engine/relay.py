@@ -146,7 +146,7 @@ class Call:
         endpoint = route.endpoint
         head, asked = endpoint.head, self.wire_up.pass_headers
         if asked or ask.suffix:
-            head = head_for(endpoint, ask.method, ask.suffix, self._header_lines(asked))
+            head = head_for(endpoint, ask.method, route.upstream_name, ask.suffix, self._header_lines(asked))
         self.exchange = gateway.pool.send(endpoint.origin, head, body, self, endpoint.limits)
 
     def _header_lines(self, asked: Mapping[bytes, bytes]) -> bytes:

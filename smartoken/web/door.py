@@ -41,8 +41,10 @@ class Door:
         self._methods = ", ".join(wire.methods)
         self._tasks: set[asyncio.Task] = set()
 
-    def head(self, request: Any) -> None:
-        """Method and key, before the body."""
+    def head(self, request: Any) -> bool:
+        """Method and key, before the body. False: below a shared beginning of paths, the application serves the rest."""
+        if request.method.decode("latin-1") not in self._wire.methods and request.path.decode("latin-1") not in self._wire.paths:
+            return False
         visit = request.state = Visit(self._wire.rid_header)
         request.limit = self._body_max
         try:
@@ -55,6 +57,7 @@ class Door:
             self._refuse(request, refusal)
         except Exception:
             self._fault(request)
+        return True
 
     def run(self, request: Any) -> None:
         """The whole request is here."""
