@@ -9,7 +9,7 @@ from typing import Any, Mapping
 import msgspec
 
 from smartoken.plugin import COUNTED, Ask, Failure, Refusal, Usage, Wire
-from smartoken_plugins.events import Dialect, EventReader, count_texts, events_of
+from smartoken_plugins.wire_openai.events import Dialect, EventReader, count_texts, events_of
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai.chat import add_cost
 from smartoken_plugins.wire_openai.usage import HUGE

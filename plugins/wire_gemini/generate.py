@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import msgspec
 
 from smartoken.plugin import COUNTED, Ask, Failure, Refusal, Usage, Wire, refuse as refusal_of
-from smartoken_plugins.events import Dialect, EventReader, count_texts, events_of
+from smartoken_plugins.wire_openai.events import Dialect, EventReader, count_texts, events_of
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai.usage import HUGE
 

@@ -15,7 +15,7 @@ from typing import Any, Mapping
 import msgspec
 
 from smartoken.plugin import Ask, Failure, Refusal, Usage, Wire, refuse
-from smartoken_plugins.events import EventReader, count_texts
+from smartoken_plugins.wire_openai.events import EventReader, count_texts
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai import errors
 from smartoken_plugins.wire_openai.chat import add_cost
