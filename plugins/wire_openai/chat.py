@@ -21,6 +21,31 @@ NAME = "openai.chat"
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
+
+
+class _Function(msgspec.Struct):
+    arguments: Any = None
+
+
+class _Called(msgspec.Struct):
+    function: _Function | None = None
+
+
+class _Message(msgspec.Struct):
+    """Where a model's words are in a complete answer."""
+
+    content: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+    refusal: Any = None
+    tool_calls: list[_Called] | None = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Message | None = None
+
+
+_written = msgspec.json.Decoder(list[_Choice])
 _ASK_USAGE = read.raw({"include_usage": True})
 
 
@@ -89,8 +114,19 @@ def whole(data: bytes, ask: Ask, quirks: Mapping[str, Any]) -> tuple[Usage | Non
         except msgspec.DecodeError:
             found = None
         usage = usage_of(found) if isinstance(found, dict) else None
-    counted = 0 if usage is not None else -(-len(bytes(fields["choices"])) // 4)
-    return usage, None, counted
+    return usage, None, 0 if usage is not None else _delivered(fields["choices"])
+
+
+def _delivered(choices: msgspec.Raw) -> int:
+    """Tokens in complete choices by our own count: a token for four bytes of what the model wrote, not of its JSON."""
+    try:
+        messages = [choice.message for choice in _written.decode(choices) if choice.message is not None]
+    except msgspec.DecodeError:
+        return -(-len(bytes(choices)) // 4)  # no shape that we know: all of it may be text
+    texts = [text for message in messages for text in
+             (message.content, message.reasoning_content, message.reasoning, message.refusal,
+              *(call.function.arguments for call in message.tool_calls or () if call.function is not None))]
+    return -(-sum(len(text.encode() if type(text) is str else _encode(text)) for text in texts if text) // 4)
 
 
 def add_cost(data: bytes, cost_u: int) -> bytes:

@@ -91,6 +91,7 @@ class Call:
                 admission.take(gateway.limiter, wants)
             except Refusal:
                 gateway.leases.settle(self.hold, 0)
+                self.extra += admission.limit_headers(gateway.limiter, wants)
                 raise
             self.wants = wants
             self.extra += admission.limit_headers(gateway.limiter, wants)

@@ -135,11 +135,12 @@ class Door:
 
     def _refuse(self, request: Any, refusal: Refusal) -> None:
         visit, gateway = request.state, self._gateway
-        visit.work = None
+        work, visit.work = visit.work, None
         path = request.path.decode("latin-1")
         gateway.access.refusal(visit.rid, path, refusal.status, refusal.code, visit.caller[0].kid if visit.caller else "")
         gateway.metrics.refusal(path, refusal.status)
-        extra = b"X-Request-Id: %b\r\n" % visit.rid.encode() + refusal_headers(refusal)
+        extra = work.extra if isinstance(work, Call) else b"X-Request-Id: %b\r\n" % visit.rid.encode()
+        extra += refusal_headers(refusal)
         if refusal.status == 405:
             extra += b"Allow: POST\r\n"
         request.answer(refusal.status, JSON, self._wire.refuse(refusal, visit.rid), extra)
