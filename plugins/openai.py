@@ -22,4 +22,5 @@ def smartoken_providers():
     return [Provider("openai", title="OpenAI", base_url="https://api.openai.com/v1",
                      docs="https://platform.openai.com/docs/api-reference",
                      speaks={"openai.chat": "/chat/completions", "openai.responses": "/responses",
-                             "openai.embeddings": "/embeddings"}, errors=ERRORS)]
+                             "openai.embeddings": "/embeddings"}, errors=ERRORS,
+                     quirks={"output_limit": "max_completion_tokens"})]

@@ -31,6 +31,14 @@ def usage_of(found: Mapping[str, Any]) -> Usage | None:
                  reasoning=min(reasoning, output))
 
 
+def usage_object(usage: Usage) -> dict[str, Any]:
+    """The chat wire's `usage` object that says what a Usage says."""
+    prompt = usage.input + usage.cache_read + usage.cache_write
+    return {"prompt_tokens": prompt, "completion_tokens": usage.output, "total_tokens": prompt + usage.output,
+            "prompt_tokens_details": {"cached_tokens": usage.cache_read},
+            "completion_tokens_details": {"reasoning_tokens": usage.reasoning}}
+
+
 def _first(found: Mapping[str, Any], *names: str) -> Any:
     """The first of `names` that is there and not null. A reported 0 is a value."""
     return next((found[name] for name in names if found.get(name) is not None), None)
