@@ -198,6 +198,11 @@ def parse(text: str, where: str, variables: Mapping[str, str] | None = None) -> 
     return conf
 
 
+def with_workers(conf: Conf, workers: int) -> Conf:
+    """The same with another number of workers (the option --workers of `serve`)."""
+    return conf.model_copy(update={"server": conf.server.model_copy(update={"workers": workers})})
+
+
 def _read(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
