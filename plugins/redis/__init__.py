@@ -1,0 +1,1 @@
+"""The Limiter on Redis."""
