@@ -55,5 +55,5 @@ async def index(rows: AsyncIOMotorCollection, *fields: str, unique: bool = False
 def passes(error: PyMongoError) -> bool:
     """Is it the server's or the network's trouble? Anything else (a taken key, a bad document) is the caller's."""
     return (isinstance(error, (ConnectionFailure, ExecutionTimeout, WriteConcernError))
-            or isinstance(error, OperationFailure) and error.code in AWAY
-            or isinstance(error, InvalidOperation) and "after close" in str(error))
+            or (isinstance(error, OperationFailure) and error.code in AWAY)
+            or (isinstance(error, InvalidOperation) and "after close" in str(error)))

@@ -18,9 +18,9 @@ from bson import Int64
 from motor.motor_asyncio import AsyncIOMotorCollection, AsyncIOMotorDatabase
 from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError
+from smartoken_plugins.mongo.answer import answer, index
 
 from smartoken.ports import COLLECTIONS
-from smartoken_plugins.mongo.answer import answer, index
 
 KEEP_MS = 600_000
 INDEXED = {"keys": ("acct", "kid"), "accounts": ("name",), "prices": ("slug",)}

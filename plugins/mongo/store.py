@@ -13,13 +13,13 @@ from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.uri_parser import parse_uri
 from pymongo.write_concern import WriteConcern
-
-from smartoken.plugin import ConfigError, StoreAway
-from smartoken.ports import Store
 from smartoken_plugins.mongo.answer import answer
 from smartoken_plugins.mongo.chains import Chains
 from smartoken_plugins.mongo.documents import Documents
 from smartoken_plugins.mongo.usage import UsageRows
+
+from smartoken.plugin import ConfigError, StoreAway
+from smartoken.ports import Store
 
 # Defaults of ours; the URL may name its own.
 OPTIONS = {"appname": "smartoken", "serverSelectionTimeoutMS": 3000, "connectTimeoutMS": 3000, "socketTimeoutMS": 5000,

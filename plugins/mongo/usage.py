@@ -12,9 +12,9 @@ from bson import Int64
 from motor.motor_asyncio import AsyncIOMotorDatabase
 from pymongo import ASCENDING
 from pymongo.errors import BulkWriteError
+from smartoken_plugins.mongo.answer import AWAY, answer, index
 
 from smartoken.plugin import StoreAway, UsageRecord
-from smartoken_plugins.mongo.answer import AWAY, answer, index
 
 PREFIX = "usage_"
 DUPLICATE = 11000

@@ -42,6 +42,7 @@ class SnapshotKeeper:
         self.problems: tuple[Problem, ...] = ()
         self._compiled_from = b""          # what `current` was made of, see _essence
         self._stale = False                # a refresh is due, because one failed or changes were heard
+        self._hint = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -74,8 +75,16 @@ class SnapshotKeeper:
             await asyncio.to_thread(self._write_last_known, seq, documents)
         self._stale = False
 
+    def poke(self) -> None:
+        """Somebody says that the catalog changed: ask the store now instead of at the next poll."""
+        self._hint.set()
+
+    def listen(self, listener: Callable[[Batch], Awaitable[None]]) -> None:
+        """Let one more hear every batch."""
+        self._listeners = (*self._listeners, listener)
+
     async def _run(self, seq: int) -> None:
-        async for batch in follow(self._store, seq, poll_s=self._poll_s, resync_s=self._resync_s):
+        async for batch in follow(self._store, seq, poll_s=self._poll_s, resync_s=self._resync_s, hint=self._hint):
             try:
                 await self._hear(batch)
             except Exception:              # a fault of ours in one batch must not end the following of all others

@@ -93,7 +93,8 @@ def redis_command(folder: Path, port: int) -> list[str]:
     server = find("redis-server")
     if server is None:
         raise Missing(f"no redis-server: {INSTALL.format(variable=URLS['redis'])}")
-    return [server, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "", "--appendonly", "no"]
+    return [server, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "",
+            "--appendonly", "no"]
 
 
 COMMANDS = {"mongo": mongo_command, "redis": redis_command}
