@@ -74,7 +74,10 @@ class Server(Strict):
 
 
 class Data(Strict):
+    """`node` is this machine's name in books and journals; '' is its host name."""
+
     folder: Annotated[str, Field(min_length=1)] = "var"
+    node: Annotated[str, Field(max_length=48, pattern=r"^[A-Za-z0-9-]*$")] = ""
 
 
 class Store(Strict):
@@ -162,6 +165,11 @@ class Conf(Strict):
             return self.server.public_url
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.server.host, self.server.host)
         return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{self.server.port}"
+
+    @property
+    def admin_url(self) -> str:
+        """Where the console is."""
+        return f"{self.base_url}/admin/"
 
 
 def find(path: str | None = None) -> Path | None:

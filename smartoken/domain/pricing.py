@@ -61,7 +61,7 @@ def jumps(old: Pricing, new: Pricing) -> list[str]:
 
 
 def _flat(pricing: Pricing) -> dict[str, int]:
-    flat: dict[str, int] = Field(default_factory=dict)
+    flat: dict[str, int] = {}
     for name, value in pricing.model_dump(exclude_none=True).items():
         if isinstance(value, dict):
             flat.update({f"{name}.{key}": amount for key, amount in value.items()})

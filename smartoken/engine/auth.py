@@ -48,7 +48,7 @@ class Keys:
         self._epoch = 0                    # rises with each batch of changes: a read begun before it is read again
 
     def find(self, token: bytes) -> tuple[Key, Account] | None:
-        """Key and account, from memory only; None when the token is cold: `await fetch(token)`, then ask again.
+        """Key and account, from memory only; None when the token is cold: `await fetch(token)` instead.
 
         Refusal 401 for a key that is malformed, unknown, revoked or expired; 403 `account_suspended`.
         """
@@ -74,12 +74,15 @@ class Keys:
         if (until is not None and until > time.monotonic()) or not well_formed(token):
             raise unauthorized("There is no such key.")
 
-    async def fetch(self, token: bytes) -> None:
-        """Read a cold key and its account from the store into memory, one read for all who wait for the same.
-
-        Refusal 503 with Retry-After when the store is away.
+    async def fetch(self, token: bytes) -> tuple[Key, Account]:
+        """As `find` for a cold token: its key and account are read into memory first, once for all who wait for the
+        same. Refusal 503 with Retry-After when the store is away.
         """
-        digest = digest_of(self._pepper, token)
+        while (found := self.find(token)) is None:
+            await self._read(digest_of(self._pepper, token))
+        return found
+
+    async def _read(self, digest: bytes) -> None:
         task = self._fetching.get(digest)
         if task is None:
             task = asyncio.create_task(self._fetch(digest))

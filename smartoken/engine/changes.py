@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 
 from smartoken.domain.documents import SEALED, ChannelDoc, Document, ModelDoc, id_of, is_clear, to_store
+from smartoken.engine import chain
 from smartoken.engine.seal import Sealer
 from smartoken.errors import StoreAway
 from smartoken.ports import CHANGES, SEQ_TAKEN, Entry, Store
@@ -153,8 +154,8 @@ class Catalog:
         while True:
             try:
                 head = await self._store.head(CHANGES)
-                entry = Entry(chain=CHANGES, seq=head.seq + 1 if head else 1, op=op, kind="change",
-                              at_ms=self._now_ms(), node=self._node, delta=delta, state={})
+                entry = chain.follow(head, chain=CHANGES, op=op, kind="change", at_ms=self._now_ms(), node=self._node,
+                                     delta=delta, state={})
                 if await self._store.append(entry) != SEQ_TAKEN:
                     return
             except StoreAway:

@@ -1,5 +1,6 @@
 """The parts of one running process, put together by main.py and passed to whoever serves a request."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +39,7 @@ class Gateway:
     metrics: Metrics
     strict: bool = False
     ready: bool = False
+    connections: Callable[[], int] = lambda: 0      # open client connections; the server sets it
     health: HealthBook = field(default_factory=HealthBook)
     retries: RetryBudget = field(default_factory=RetryBudget)
     calls: set = field(default_factory=set)         # engine.relay.Call, those that hold money

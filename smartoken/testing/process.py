@@ -18,12 +18,13 @@ class UpstreamProcess:
     def __init__(self, count_file: str | Path | None = None, *, port: int = 0, core: int | None = None,
                  manner: str = ""):
         self.count_file = count_file
-        command = [sys.executable, "-m", "smartoken.testing.upstream", "--port", str(port), "--manner", manner]
+        command = [sys.executable, "-m", "smartoken.testing.upstream", "--with-parent",
+                   "--port", str(port), "--manner", manner]
         if count_file is not None:
             command += ["--count-file", str(count_file)]
         if core is not None:
             command += ["--core", str(core)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.url = self.process.stdout.readline().strip()
         if not self.url:
             raise RuntimeError(f"the upstream did not start: exit {self.process.wait()}")
@@ -56,7 +57,7 @@ class UpstreamProcess:
 
     def stop(self) -> None:
         """End the process and wait for it."""
-        self.process.terminate()
+        self.process.stdin.close()
         self.process.wait()
         self.process.stdout.close()
 

@@ -7,13 +7,12 @@ import pytest
 from smartoken.domain.account import Declined, change, empty, imbalance_u
 from smartoken.engine.ledger import Ledger
 from smartoken.errors import StoreAway
-
-from .tools import HeldClock, LossyStore, sqlite
+from smartoken.testing.lossy import HeldClock, LossyStore, sqlite_in
 
 
 def run(tmp_path, main):
     async def body():
-        async with sqlite(tmp_path) as store:
+        async with sqlite_in(tmp_path) as store:
             await main(store)
 
     asyncio.run(body())

@@ -31,12 +31,12 @@ def sdk(upstream, plays=""):
 
 
 async def raw(upstream, plays, *, stream=True, path="/chat/completions", **more):
-    """(status, headers, bytes of the body as they came, was reset), from a socket of our own."""
+    """(status, headers, bytes of the body as they came, was reset), over a socket of our own."""
     reader, writer = await asyncio.open_connection(upstream.host, upstream.port)
     asked = {"model": "m", "messages": SAY, "stream": stream, "max_tokens": 8, "x_fault": plays, **more}
     body = json.dumps(asked).encode()
-    writer.write(f"POST /v1{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-                 + body)
+    head = f"POST /v1{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+    writer.write(head.encode() + body)
     got, reset = b"", False
     try:
         while part := await reader.read(65536):

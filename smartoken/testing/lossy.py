@@ -1,4 +1,4 @@
-"""What the money tests share: a clock that a test holds, and a store that loses replies for real."""
+"""Time and store under a test's hand: a clock that waits to be told, and a store that loses replies for real."""
 
 import asyncio
 import random
@@ -54,7 +54,7 @@ class LossyStore:
 
 
 @asynccontextmanager
-async def sqlite(folder):
+async def sqlite_in(folder):
     """An open SQLite store in a folder."""
     store = open_sqlite(f"sqlite:///{folder}/store.db")
     await store.open()
