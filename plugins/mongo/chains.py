@@ -10,7 +10,7 @@ from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError
 from smartoken_plugins.mongo.answer import answer, index
 
-from smartoken.ports import APPENDED, OP_TAKEN, SEQ_TAKEN, Entry
+from smartoken.plugin import APPENDED, OP_TAKEN, SEQ_TAKEN, Entry
 
 SEEN = 10_000                  # chains whose newest entry is remembered
 FRESH_S = 3600                 # a sweep may prune entries older than days, never one that follows a remembered one

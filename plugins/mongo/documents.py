@@ -20,7 +20,7 @@ from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError
 from smartoken_plugins.mongo.answer import answer, index
 
-from smartoken.ports import COLLECTIONS
+from smartoken.plugin import COLLECTIONS
 
 KEEP_MS = 600_000
 INDEXED = {"keys": ("acct", "kid"), "accounts": ("name",), "prices": ("slug",)}

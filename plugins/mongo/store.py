@@ -18,8 +18,7 @@ from smartoken_plugins.mongo.chains import Chains
 from smartoken_plugins.mongo.documents import Documents
 from smartoken_plugins.mongo.usage import UsageRows
 
-from smartoken.plugin import ConfigError, StoreAway
-from smartoken.ports import Store
+from smartoken.plugin import ConfigError, Store, StoreAway
 
 # Defaults of ours; the URL may name its own.
 OPTIONS = {"appname": "smartoken", "serverSelectionTimeoutMS": 3000, "connectTimeoutMS": 3000, "socketTimeoutMS": 5000,

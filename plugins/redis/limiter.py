@@ -13,13 +13,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from redis.exceptions import NoScriptError, RedisError
-
-from smartoken.adapters.clock import SystemClock
-from smartoken.ports import Clock, Want
 from smartoken_plugins.redis.gcra import MINUTE_US, SOURCE, Taking, cost_us, read, words
 from smartoken_plugins.redis.link import PATIENCE_S, address, connect
 from smartoken_plugins.redis.nodes import Nodes
 from smartoken_plugins.redis.quota import Quota
+
+from smartoken.plugin import Clock, SystemClock, Want
 
 log = logging.getLogger("smartoken.limiter")
 

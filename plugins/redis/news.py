@@ -8,8 +8,8 @@ import contextlib
 import logging
 from typing import Any
 
-from smartoken_plugins.redis.link import PATIENCE_S, address, connect
 from smartoken_plugins.redis.limiter import FAILURES
+from smartoken_plugins.redis.link import PATIENCE_S, address, connect
 
 log = logging.getLogger("smartoken.catalog")
 

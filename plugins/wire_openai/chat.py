@@ -7,15 +7,16 @@ Quirks of a provider that this wire reads:
     stream_usage: "option" (default: ask with stream_options.include_usage) or "always" (it comes unasked; don't ask)
 """
 
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
-
-from smartoken.plugin import Ask, Failure, Usage, Wire
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai import errors
 from smartoken_plugins.wire_openai.chat_stream import ChatReader
 from smartoken_plugins.wire_openai.usage import usage_of
+
+from smartoken.plugin import Ask, Failure, Usage, Wire
 
 NAME = "openai.chat"
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
