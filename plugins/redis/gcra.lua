@@ -9,25 +9,19 @@
 -- Returns {now, refused, wait, taken..., ahead...}: `refused` is the 1-based want that must wait longest, 0 if none, and
 -- then nothing is taken (corrections are kept); `ahead` is how far each key's tat lies ahead of now afterwards.
 local now = tonumber(ARGV[1])
-if now == 0 then
+local mine = now == 0
+if mine then
   local time = redis.call('TIME')
   now = time[1] * 1000000 + time[2]
 end
 
 local tats, order = {}, {}
 for i, key in ipairs(KEYS) do
-  local burst = tonumber(ARGV[4 * i + 1])
   if not tats[key] then
     tats[key] = math.max(tonumber(redis.call('GET', key) or 0), now)
     order[#order + 1] = key
   end
-  local shift = tonumber(ARGV[4 * i - 2])
-  if shift > 0 then
-    -- What was used without asking is owed, but never more than one burst beyond the limit.
-    tats[key] = math.max(tats[key], math.min(tats[key] + shift, now + 2 * burst))
-  elseif shift < 0 then
-    tats[key] = math.max(tats[key] + shift, now)
-  end
+  tats[key] = math.max(tats[key] + tonumber(ARGV[4 * i - 2]), now)
 end
 
 local after, taken, refused, wait = {}, {}, 0, 0
@@ -51,7 +45,9 @@ end
 if refused == 0 then tats = after end
 for _, key in ipairs(order) do
   if tats[key] > now then
-    redis.call('SET', key, string.format('%.0f', tats[key]), 'PX', math.ceil((tats[key] - now) / 1000))
+    -- A caller's clock may stand still: what expires by ours would be lost to it.
+    local px = mine and math.ceil((tats[key] - now) / 1000) or 86400000
+    redis.call('SET', key, string.format('%.0f', tats[key]), 'PX', px)
   else
     redis.call('DEL', key)
   end

@@ -47,7 +47,7 @@ class RedisLimiter:
         self._address = address(url)
         self._now, self._max_keys = clock.mono_us, max_keys
         self._quotas: dict[str, Quota] = {}
-        self._queue: deque[str] = deque()              # every key of _quotas once: the order in which they are looked at
+        self._queue: deque[str] = deque()              # every key of _quotas once: the order of looking at them
         self._needy: dict[str, Quota] = {}             # to be asked for in the next round
         self._active: dict[str, Quota] = {}            # used since they were last given back
         self._errors: deque[int] = deque(maxlen=ERRORS)

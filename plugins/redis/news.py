@@ -70,7 +70,8 @@ class CatalogNews:
 
     async def _hear(self) -> None:
         redis = connect(self._address.url, patience_s=None)
-        async with contextlib.aclosing(redis), contextlib.aclosing(redis.pubsub(ignore_subscribe_messages=True)) as news:
+        news = redis.pubsub(ignore_subscribe_messages=True)
+        async with contextlib.aclosing(redis), contextlib.aclosing(news):
             await news.subscribe(self._channel)
             self._keeper.poke()                    # for what was told while we did not listen
             async for message in news.listen():

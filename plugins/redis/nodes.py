@@ -13,7 +13,7 @@ redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return redis.call('ZCARD', KEYS[1])
 """
 DEAD_MS = 10_000
-KEEP_US = 30_000_000           # a count that falls is believed late: Redis may have lost its list, not we our neighbours
+KEEP_US = 30_000_000           # a count that falls is believed late: Redis may have lost its list
 JOIN_US = 2_000_000            # by then every neighbour has counted us
 
 

@@ -14,6 +14,7 @@ class Careful:
 
     def __init__(self, store):
         self._store, self.lost = store, 0
+        self._appended = set()
 
     async def _insist(self, call, *args, **more):
         """The answer of a call that may be repeated as it is."""
@@ -64,8 +65,12 @@ class Careful:
     async def append(self, entry):
         async def happened():
             there = await self.entry_by_op(entry.chain, entry.op)
-            return None if there is None else APPENDED if there == entry else OP_TAKEN
-        return await self._settle(lambda: self._store.append(entry), happened)
+            ours = there == entry and (entry.chain, entry.op) not in self._appended
+            return None if there is None else APPENDED if ours else OP_TAKEN
+        outcome = await self._settle(lambda: self._store.append(entry), happened)
+        if outcome == APPENDED:
+            self._appended.add((entry.chain, entry.op))
+        return outcome
 
     async def put_usage(self, records):
         known = {record.rid for record in await self.usage(limit=100_000)}

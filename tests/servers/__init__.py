@@ -20,11 +20,15 @@ ROOT = Path(__file__).parents[2]
 FERRETDB = ROOT / ".cache" / "ferretdb"
 
 URLS = {"mongo": "SMARTOKEN_TEST_MONGO_URL", "redis": "SMARTOKEN_TEST_REDIS_URL"}
-INSTALL = "run `python -m tests.servers install` (it needs Go for FerretDB), or set {variable}"
 
 
 class Missing(Exception):
     """No server of this kind here; says what to do."""
+
+    def __init__(self, kind: str, what: str):
+        super().__init__(f"no {what}: run `python -m tests.servers install` (it needs Go for FerretDB), or set "
+                         f"{URLS[kind]}")
+        self.kind = kind
 
 
 def required(kind: str) -> bool:
@@ -84,7 +88,7 @@ def mongo_command(folder: Path, port: int) -> list[str]:
     if mongod := find("mongod"):
         return [mongod, "--dbpath", str(folder), "--port", str(port), "--bind_ip", "127.0.0.1"]
     if not FERRETDB.exists():
-        raise Missing(f"no MongoDB server: {INSTALL.format(variable=URLS['mongo'])}")
+        raise Missing("mongo", "MongoDB server")
     return [str(FERRETDB), "-folder", str(folder), "-listen", f"127.0.0.1:{port}"]
 
 
@@ -92,7 +96,7 @@ def redis_command(folder: Path, port: int) -> list[str]:
     """The same for Redis; nothing is kept on disk."""
     server = find("redis-server")
     if server is None:
-        raise Missing(f"no redis-server: {INSTALL.format(variable=URLS['redis'])}")
+        raise Missing("redis", "redis-server")
     return [server, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "",
             "--appendonly", "no"]
 
