@@ -4,8 +4,9 @@ The callers do what callers must: after StoreAway they read again (tests/contrac
 """
 
 import asyncio
-import uuid
+import traceback
 from collections.abc import Sequence
+from functools import partial
 from urllib.parse import urlsplit
 
 from smartoken.testing.proxy import FaultProxy
@@ -15,6 +16,7 @@ from tests.chaos.proof import Means, Proof
 from tests.contracts.careful import Careful
 
 LOST = 0.05
+SHORT = ("documents", "chains", "usage")       # each lost reply costs the driver half a second
 
 
 async def lossy_check(url: str, one, seed: int) -> int:
@@ -36,22 +38,25 @@ async def lossy_check(url: str, one, seed: int) -> int:
     return proxy.dropped
 
 
-async def lossy_contract(url: str, seed: int, checks: Sequence = CHECKS) -> int:
-    """All checks at once, each on a database of its own, since it is the driver's recovery that takes the time."""
-    return sum(await asyncio.gather(*(lossy_check(f"{url}{one.__name__}", one, seed + number)
-                                      for number, one in enumerate(checks))))
+async def lossy_contract(url: str, seed: int, checks: Sequence = CHECKS) -> list[int | BaseException]:
+    """All checks at once, each on a database of its own, since it is the driver's recovery that takes the time.
+    For each the number of lost replies, or how it failed."""
+    return await asyncio.gather(*(lossy_check(f"{url}{one.__name__}", one, seed + number)
+                                  for number, one in enumerate(checks)), return_exceptions=True)
 
 
 def prove(means: Means) -> Proof:
     server = means.server("mongo")
     seeds = range(means.seed, means.seed + (5 if means.long else 1))
-    checks = CHECKS if means.long else CHECKS[:2]
+    checks = CHECKS if means.long else [one for one in CHECKS if one.__name__ in SHORT]
     wrong = lost = 0
     for seed in seeds:
         for one in CHECKS:
-            asyncio.run(check(one, lambda: open_mongo(f"{server.url}/c{uuid.uuid4().hex[:12]}")))
-        try:
-            lost += asyncio.run(lossy_contract(f"{server.url}/l{seed}", seed, checks))
-        except AssertionError:
-            wrong += 1
+            asyncio.run(check(one, partial(open_mongo, f"{server.url}/c{seed}{one.__name__}")))
+        for outcome in asyncio.run(lossy_contract(f"{server.url}/l{seed}", seed, checks)):
+            if isinstance(outcome, BaseException):
+                wrong += 1
+                traceback.print_exception(outcome)
+            else:
+                lost += outcome
     return Proof("checks", len(seeds) * (len(CHECKS) + len(checks)), wrong, {"replies lost": lost})

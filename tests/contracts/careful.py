@@ -57,6 +57,10 @@ class Careful:
         return await self._settle(lambda: self._store.replace(collection, doc, rev), happened)
 
     async def remove(self, collection, id, rev):
+        there = await self.get(collection, id)
+        if there is None or there["rev"] != rev:
+            return False               # afterwards nobody could tell it from one that we removed
+
         async def happened():
             there = await self.get(collection, id)
             return None if there and there["rev"] == rev else there is None

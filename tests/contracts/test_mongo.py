@@ -8,7 +8,6 @@ import pytest
 from smartoken.errors import ConfigError, StoreAway
 from smartoken.testing.store_suite import CHECKS, check, entry, record
 from smartoken_plugins.mongo.store import open_mongo
-from tests.chaos.contract import lossy_contract
 from tests.contracts.careful import Careful
 from tests.servers import Missing, running
 
@@ -29,12 +28,6 @@ def run(url, main):
 @pytest.mark.parametrize("one", CHECKS, ids=lambda one: one.__name__)
 def test_contract(one, mongo_url):
     asyncio.run(check(one, lambda: open_mongo(mongo_url)))
-
-
-def test_contract_when_one_reply_in_twenty_is_lost(mongo_url):
-    """All but the long race at once, since it is the driver's recovery that takes the time; `make chaos` has all."""
-    lost = asyncio.run(lossy_contract(mongo_url, seed=7, checks=[one for one in CHECKS if one.__name__ != "racing"]))
-    assert lost > 0
 
 
 @pytest.mark.parametrize("url", ["mongodb://", "mongodb://host:port/x", "mongodb://h/x?readPreference=wrong"])
