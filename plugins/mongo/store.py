@@ -4,6 +4,7 @@ Writes wait for a majority and its journals (a standalone server counts as its o
 majority has: what was answered stays true after any fail-over.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -75,7 +76,7 @@ class MongoStore:
     async def close(self) -> None:
         client, self._client = self._client, None
         if client is not None:
-            client.close()
+            await asyncio.to_thread(client.close)      # it says good-bye to the server, and would hold up everybody
 
     async def ping(self) -> None:
         await answer(self._get("_db").command("ping"))

@@ -16,7 +16,7 @@ from tests.chaos.proof import Means, Proof
 from tests.contracts.careful import Careful
 
 LOST = 0.05
-SHORT = ("documents", "chains", "usage")       # each lost reply costs the driver half a second
+SHORT = ("documents", "chains", "usage", "reopening")       # each lost reply costs the driver half a second
 
 
 async def lossy_check(url: str, one, seed: int) -> int:
