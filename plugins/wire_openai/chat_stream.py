@@ -5,13 +5,14 @@ matter; only the first event, events with usage, and events that look like an er
 waits in `_rest` for its end: it is passed on at once all the same, unless something may have to be kept back.
 """
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
-
-from smartoken.plugin import Failure, Refusal, Usage
 from smartoken_plugins.wire_openai.errors import failure_in
 from smartoken_plugins.wire_openai.usage import usage_object, usage_of
+
+from smartoken.plugin import Failure, Refusal, Usage
 
 EVENT_LIMIT = 4 * 1024 * 1024
 _DONE = b"data: [DONE]"

@@ -132,17 +132,15 @@ def wants_of(key: Key, account: Account, model: Model, tokens: int) -> tuple[Wan
 
 
 def channel_wants(channel: Channel, tokens: int) -> tuple[Want, ...]:
-    """What a call takes of a channel's own limits: a few seconds' worth at once, or one call however large it is."""
+    """What a call takes of a channel's own limits: a few seconds' worth at once. A call larger than that takes all of
+    it; the rest is booked when its usage is known, so the long run is exact."""
     wants = []
     if channel.rpm:
-        wants.append(_of_channel(channel, "rpm", channel.rpm, 1))
+        wants.append(Want(f"channel:{channel.name}:rpm", channel.rpm, 1, max(CHANNEL_BURST_S, -(-60 // channel.rpm))))
     if channel.tpm:
-        wants.append(_of_channel(channel, "tpm", channel.tpm, tokens))
+        burst_s = max(CHANNEL_BURST_S, -(-60 // channel.tpm))
+        wants.append(Want(f"channel:{channel.name}:tpm", channel.tpm, min(tokens, channel.tpm * burst_s // 60), burst_s))
     return tuple(wants)
-
-
-def _of_channel(channel: Channel, kind: str, limit: int, cost: int) -> Want:
-    return Want(f"channel:{channel.name}:{kind}", limit, cost, max(CHANNEL_BURST_S, -(-cost * 60 // limit)))
 
 
 def give_back(limiter: Limiter, wants: Sequence[Want], tokens: int = 0) -> None:

@@ -7,6 +7,7 @@ The manual for plugin authors is plugins/README.md.
 
 from pydantic import ConfigDict
 
+from smartoken.adapters.clock import SystemClock
 from smartoken.domain.trace import new_rid
 from smartoken.domain.usage import COUNTED, ESTIMATED, NONE, REPORTED, Usage, UsageRecord
 from smartoken.errors import ConfigError, Refusal, StoreAway, refuse
@@ -31,6 +32,7 @@ from smartoken.plugin.types import (
     bearer,
     header,
 )
+from smartoken.ports import APPENDED, COLLECTIONS, OP_TAKEN, SEQ_TAKEN, Clock, Entry, Limiter, Media, Store, Want
 from smartoken.strict import Strict, Whole
 
 
@@ -41,8 +43,9 @@ class PluginConf(Strict):
 
 
 __all__ = [
-    "BROKE", "CALLER", "COOL", "COUNTED", "CREDENTIAL", "ELSEWHERE", "ESTIMATED", "MEANINGS", "MISSING", "NONE", "REPORTED", "RETRY",
-    "Ask", "Bridge", "ConfigError", "Failure", "Headers", "PluginConf", "Provider", "Refusal", "StoreAway",
-    "StreamReader", "Tool", "Usage", "UsageRecord", "Whole", "Wire", "bearer", "header", "hookimpl", "new_rid",
+    "APPENDED", "BROKE", "CALLER", "COLLECTIONS", "COOL", "COUNTED", "CREDENTIAL", "ELSEWHERE", "ESTIMATED", "MEANINGS",
+    "MISSING", "NONE", "OP_TAKEN", "REPORTED", "RETRY", "SEQ_TAKEN", "Ask", "Bridge", "Clock", "ConfigError", "Entry",
+    "Failure", "Headers", "Limiter", "Media", "PluginConf", "Provider", "Refusal", "Store", "StoreAway", "StreamReader",
+    "SystemClock", "Tool", "Usage", "UsageRecord", "Want", "Whole", "Wire", "bearer", "header", "hookimpl", "new_rid",
     "refuse",
 ]
