@@ -25,10 +25,12 @@ from smartoken.engine.journal import Journal
 from smartoken.engine.leases import Leases
 from smartoken.engine.ledger import Ledger
 from smartoken.engine.metrics import Counted, Metrics
+from smartoken.engine.reaper import Reaper
 from smartoken.engine.replay import replay, replay_neighbours
 from smartoken.engine.seal import open_pepper, open_ring
 from smartoken.engine.ship import Shipper
 from smartoken.engine.snapshot import SnapshotKeeper
+from smartoken.engine.vouchers import Vouchers
 from smartoken.errors import StoreAway
 from smartoken.plugin import loader
 from smartoken.plugin.host import Host
@@ -111,11 +113,13 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
                       ledger=ledger, leases=leases, journal=journal, keys=keys, snapshots=snapshots, pool=pool,
                       access=access, metrics=metrics, strict=conf.money.durability == "strict")
     stack.push_async_callback(gateway.answers.close)
+    gateway.vouchers = Vouchers(store, ledger, pepper, clock)
     await host.open(gateway)
     stack.push_async_callback(host.close, gateway)
     await snapshots.open()                  # after the plugins: some know their base URL only now
     stack.push_async_callback(snapshots.close)
-    for work in (leases.run(), shipper.run(), orphans(root, node, store, ledger), measure(gateway)):
+    reaper = Reaper(store, ledger, leases, f"{node}.{journal.boot}", clock, (gateway.vouchers.finish,))
+    for work in (leases.run(), shipper.run(), reaper.run(), orphans(root, node, store, ledger), measure(gateway)):
         stack.push_async_callback(ended, asyncio.create_task(work))
     return gateway
 

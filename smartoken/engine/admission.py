@@ -153,13 +153,16 @@ def give_back(limiter: Limiter, wants: Sequence[Want], tokens: int = 0) -> None:
 def take(limiter: Limiter, wants: Sequence[Want]) -> None:
     """Take all limits at once, or refuse with the wait of the one that is full."""
     refused = limiter.take(wants)
-    if refused is None:
-        return
-    want, wait_us = refused
-    what = "requests" if want.key.endswith(":rpm") else "tokens"
+    if refused is not None:
+        raise limit_of(*refused)
+
+
+def limit_of(want: Want, wait_us: int) -> Refusal:
+    """The 429 of a want that has to wait."""
+    what = "tokens" if want.key.endswith(":tpm") else "requests"
     wait_s = max(1, -(-wait_us // 1_000_000))
-    raise refuse("rate_limit", f"The limit of {want.limit} {what} a minute is reached; try again in {wait_s} s.",
-                 code=f"{what}_per_minute", retry_after_s=wait_s)
+    return refuse("rate_limit", f"The limit of {want.limit} {what} a minute is reached; try again in {wait_s} s.",
+                  code=f"{what}_per_minute", retry_after_s=wait_s)
 
 
 def limit_headers(limiter: Limiter, wants: Sequence[Want]) -> bytes:

@@ -15,6 +15,7 @@ from smartoken.engine.ledger import Ledger
 from smartoken.engine.metrics import Metrics
 from smartoken.engine.routing import RetryBudget
 from smartoken.engine.snapshot import SnapshotKeeper
+from smartoken.engine.vouchers import Vouchers
 from smartoken.ports import Clock, Limiter, Store
 from smartoken.upstream.pool import Pool
 
@@ -45,6 +46,7 @@ class Gateway:
     retries: RetryBudget = field(default_factory=RetryBudget)
     calls: set = field(default_factory=set)         # engine.relay.Call, those that hold money
     estimates: dict[str, Estimate] = field(default_factory=dict)
+    vouchers: Vouchers | None = None
     answers: Answers = field(init=False)            # closed with the store
 
     def __post_init__(self) -> None:

@@ -116,10 +116,11 @@ def test_a_client_may_limit_the_cost_of_a_call(gateway, upstream):
         assert gateway.record(rid_of(headers)).cost_p <= 150 * P_PER_U
         spend(sdk, max_tokens=3, extra_body={"max_cost_micro_usd": 1000})
         assert seen_body(upstream)["max_tokens"] == 3, "the client's own limit is the lower one"
-        for wrong, code in ((1, "max_cost_too_low"), (0, "invalid_value"), ("5", "invalid_value"), (1.5, "invalid_value")):
+        for wrong in (1, 0, "5", 1.5):
             with pytest.raises(openai.BadRequestError) as refused:
                 spend(sdk, extra_body={"max_cost_micro_usd": wrong})
-            assert (refused.value.code, refused.value.param) == (code, "max_cost_micro_usd")
+            assert refused.value.param == "max_cost_micro_usd"
+            assert refused.value.code == ("max_cost_too_low" if wrong == 1 else "invalid_value")
         stream = sdk.chat.completions.create(model="deaf", messages=SAY, stream=True,
                                              extra_body={"max_cost_micro_usd": 200})
         chunks = list(stream)
