@@ -21,6 +21,7 @@ from smartoken.conf import Conf
 from smartoken.engine.access import Access
 from smartoken.engine.auth import Keys, check_pepper
 from smartoken.engine.gateway import Gateway
+from smartoken.engine.idempotency import KeyedCalls
 from smartoken.engine.journal import Journal
 from smartoken.engine.leases import Leases
 from smartoken.engine.ledger import Ledger
@@ -114,11 +115,13 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
                       access=access, metrics=metrics, strict=conf.money.durability == "strict")
     stack.push_async_callback(gateway.answers.close)
     gateway.vouchers = Vouchers(store, ledger, pepper, clock)
+    gateway.keyed = KeyedCalls(store, clock, f"{node}.{journal.boot}")
+    stack.push_async_callback(gateway.keyed.close)
     await host.open(gateway)
     stack.push_async_callback(host.close, gateway)
     await snapshots.open()                  # after the plugins: some know their base URL only now
     stack.push_async_callback(snapshots.close)
-    reaper = Reaper(store, ledger, leases, f"{node}.{journal.boot}", clock, (gateway.vouchers.finish,))
+    reaper = Reaper(store, ledger, leases, f"{node}.{journal.boot}", clock, (gateway.vouchers.finish, gateway.keyed.sweep))
     for work in (leases.run(), shipper.run(), reaper.run(), orphans(root, node, store, ledger), measure(gateway)):
         stack.push_async_callback(ended, asyncio.create_task(work))
     return gateway

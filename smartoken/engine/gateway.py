@@ -9,6 +9,7 @@ from smartoken.engine.answers import Answers
 from smartoken.engine.auth import Keys
 from smartoken.engine.estimate import Estimate
 from smartoken.engine.health import HealthBook
+from smartoken.engine.idempotency import KeyedCalls
 from smartoken.engine.journal import Journal
 from smartoken.engine.leases import Leases
 from smartoken.engine.ledger import Ledger
@@ -46,7 +47,8 @@ class Gateway:
     retries: RetryBudget = field(default_factory=RetryBudget)
     calls: set = field(default_factory=set)         # engine.relay.Call, those that hold money
     estimates: dict[str, Estimate] = field(default_factory=dict)
-    vouchers: Vouchers | None = None
+    vouchers: Vouchers | None = None                # main.py puts these two in
+    keyed: KeyedCalls | None = None
     answers: Answers = field(init=False)            # closed with the store
 
     def __post_init__(self) -> None:
