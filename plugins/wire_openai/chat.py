@@ -21,32 +21,7 @@ NAME = "openai.chat"
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
-
-
-class _Function(msgspec.Struct):
-    arguments: Any = None
-
-
-class _Called(msgspec.Struct):
-    function: _Function | None = None
-
-
-class _Message(msgspec.Struct):
-    """Where a model's words are in a complete answer."""
-
-    content: Any = None
-    reasoning_content: Any = None
-    reasoning: Any = None
-    refusal: Any = None
-    tool_calls: list[_Called] | None = None
-
-
-class _Choice(msgspec.Struct):
-    message: _Message | None = None
-
-
-_written = msgspec.json.Decoder(list[_Choice])
-_ASK_USAGE = read.raw({"include_usage": True})
+_TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
 
 
 def peek(data: bytes) -> Ask:
@@ -114,19 +89,23 @@ def whole(data: bytes, ask: Ask, quirks: Mapping[str, Any]) -> tuple[Usage | Non
         except msgspec.DecodeError:
             found = None
         usage = usage_of(found) if isinstance(found, dict) else None
-    return usage, None, 0 if usage is not None else _delivered(fields["choices"])
+    return usage, None, 0 if usage is not None else _count(fields["choices"])
 
 
-def _delivered(choices: msgspec.Raw) -> int:
-    """Tokens in complete choices by our own count: a token for four bytes of what the model wrote, not of its JSON."""
+def _count(choices: msgspec.Raw) -> int:
+    """About as many tokens as the delivered text has: one per four bytes."""
     try:
-        messages = [choice.message for choice in _written.decode(choices) if choice.message is not None]
+        found = _decode(choices)
     except msgspec.DecodeError:
-        return -(-len(bytes(choices)) // 4)  # no shape that we know: all of it may be text
-    texts = [text for message in messages for text in
-             (message.content, message.reasoning_content, message.reasoning, message.refusal,
-              *(call.function.arguments for call in message.tool_calls or () if call.function is not None))]
-    return -(-sum(len(text.encode() if type(text) is str else _encode(text)) for text in texts if text) // 4)
+        return 0
+    texts: list[str] = []
+    for choice in found if isinstance(found, list) else ():
+        message = choice.get("message") if isinstance(choice, dict) else None
+        if isinstance(message, dict):
+            texts += [message[name] for name in _TEXTS if isinstance(message.get(name), str)]
+            calls = message.get("tool_calls")
+            texts += [_encode(call).decode() for call in calls] if isinstance(calls, list) else []
+    return sum(-(-len(text.encode()) // 4) for text in texts)
 
 
 def add_cost(data: bytes, cost_u: int) -> bytes:
