@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -20,11 +21,12 @@ from smartoken.strict import nearest
 ASKED_FOR = frozenset({"openai.responses"})
 """Wires that a channel serves only when its `wire_api` names them."""
 
-TYPES_OF_WIRE = {"chat": "llm", "responses": "llm", "messages": "llm", "images": "text2image", "videos": "text2video",
+TYPES_OF_WIRE = {"chat": "llm", "responses": "llm", "messages": "llm", "generate": "llm", "images": "text2image", "videos": "text2video",
                  "embeddings": "embedding", "speech": "speech"}
 """What a wire carries, by the last word of its name; a wire of another name carries every type of model."""
 
 
+MODEL = "{model}"        # in a provider's path: the upstream name of the model
 Endpoints = dict[tuple[str, str], Endpoint]    # by channel and path: one for all models
 
 
@@ -59,7 +61,8 @@ def compile_snapshot(documents: Mapping[str, Iterable[dict[str, Any]]], gifts: A
                      lambda stored: _channel(stored, gifts, sealer, secret, problems))
     for name, channel in list(channels.items()):
         try:
-            endpoints |= {(name, path): endpoint_of(channel, path) for path in channel.wires.values()}
+            endpoints |= {(name, path): endpoint_of(channel, path.replace(MODEL, "model"))
+                          for path in channel.wires.values()}
         except Exception as error:         # an odd URL or header (ValueError), or whatever a plugin's `auth` raises
             said = error if isinstance(error, ValueError) else type(error).__name__
             problems.append(Problem(f"channel '{name}'", f"no request can be made of its URL, headers and credential: "
@@ -180,14 +183,22 @@ def _routes(doc: ModelDoc, channels: list[Channel], endpoints: Endpoints,
         upstream_name = channel.models.get(doc.slug, doc.slug)
         wires = {wire: path for wire, path in channel.wires.items() if _carries(wire, doc.type)}
         for wire, path in wires.items():
-            found.setdefault(wire, []).append(Route(channel, wire, path, upstream_name, endpoints[channel.name, path]))
+            endpoint = _endpoint(endpoints, channel, path, upstream_name)
+            found.setdefault(wire, []).append(Route(channel, wire, path, upstream_name, endpoint))
         for source in channel.bridges - wires.keys():
             target = next((wire for wire in wires if (source, wire) in bridges), None)
             if target and _carries(source, doc.type):
                 found.setdefault(source, []).append(
-                    Route(channel, target, wires[target], upstream_name, endpoints[channel.name, wires[target]],
-                          bridges[source, target]))
+                    Route(channel, target, wires[target], upstream_name,
+                          _endpoint(endpoints, channel, wires[target], upstream_name), bridges[source, target]))
     return {wire: tuple(sorted(routes, key=_order)) for wire, routes in sorted(found.items())}
+
+
+def _endpoint(endpoints: Endpoints, channel: Channel, path: str, upstream_name: str) -> Endpoint:
+    """One for all models, unless the path names the model."""
+    if MODEL not in path:
+        return endpoints[channel.name, path]
+    return endpoint_of(channel, path.replace(MODEL, quote(upstream_name, safe="-._~")))
 
 
 def _order(route: Route) -> tuple[bool, int, str]:

@@ -19,6 +19,22 @@ class Endpoint:
     limits: Limits
 
 
+LENGTH = b"Content-Length: "
+
+
+def head_for(endpoint: Endpoint, method: str, suffix: str, lines: bytes) -> bytes:
+    """The endpoint's head with another method, something more at the end of its path, and header lines (each ended by
+    CRLF) spliced in. `suffix` and `lines` are checked by whoever makes them: no blanks, no line ends."""
+    head = endpoint.head
+    if suffix or method != "POST":
+        first, rest = head.split(b" HTTP/1.1\r\n", 1)
+        path, mark, query = first.removeprefix(b"POST").partition(b"?")
+        more, own_mark, own_query = suffix.encode("ascii").partition(b"?")
+        query = b"&".join(part for part in (query, own_query) if part)
+        head = b"%b%b%b%b%b HTTP/1.1\r\n%b" % (method.encode(), path, more, b"?" if query else b"", query, rest)
+    return head[:-len(LENGTH)] + lines + LENGTH if lines else head
+
+
 def endpoint_of(channel: Channel, path: str) -> Endpoint:
     """The Endpoint of a channel for a wire's path below its base URL."""
     url = urlsplit(channel.base_url.rstrip("/") + path)

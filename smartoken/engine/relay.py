@@ -10,14 +10,19 @@ It is one file because every function in it moves that one state.
 
 import asyncio
 import logging
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from smartoken.domain.money import ceil_u
 from smartoken.domain.usage import Attempt, Usage
 from smartoken.engine import admission, routing, settle
+from smartoken.engine.bridged import BridgedReader
+from smartoken.engine.endpoint import head_for
 from smartoken.engine.health import meaning_of, rest_s
 from smartoken.errors import Refusal, refuse
-from smartoken.plugin.types import CALLER, RETRY, Failure
+from smartoken.plugin.types import CALLER, ELSEWHERE, RETRY, Failure
+from smartoken.upstream.origin import header_line
 
 log = logging.getLogger("smartoken.relay")
 
@@ -26,6 +31,7 @@ SSE = b"text/event-stream; charset=utf-8"
 STREAM_HEADERS = b"Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
 DRAIN_S = 60             # how long an abandoned stream is read to its end where cancelling would not save money
 DRAIN_SHARE_PCT = 5      # and by how many of the streams in flight
+NOTHING: Mapping[bytes, bytes] = MappingProxyType({})
 WATCH_TOKENS = 64        # output tokens between two looks at the hold
 
 
@@ -46,14 +52,14 @@ class Call:
 
     __slots__ = ("account", "ask", "at_ms", "attempt_us", "attempts", "body_size", "client", "committed", "counted",
                  "done", "exchange", "extra", "first_us", "gateway", "headers", "health", "hold", "key", "left",
-                 "model", "parts", "pin", "price", "reader", "rid", "route", "routes", "show_cost", "slot",
+                 "model", "parts", "passed", "pin", "price", "reader", "rid", "route", "routes", "show_cost", "slot",
                  "started_us", "status", "timer", "tried", "wants", "watch", "wire")
 
     def __init__(self, gateway: Any, client: Client, wire: Any, ask: Any, key: Any, account: Any, rid: str,
-                 pin: str | None, show_cost: bool, extra: bytes):
+                 pin: str | None, show_cost: bool, extra: bytes, passed: Mapping[bytes, bytes] = NOTHING):
         self.gateway, self.client, self.wire, self.ask = gateway, client, wire, ask
         self.key, self.account, self.rid, self.pin, self.show_cost = key, account, rid, pin, show_cost
-        self.extra = extra
+        self.extra, self.passed = extra, passed
         self.started_us, self.at_ms = gateway.clock.mono_us(), gateway.clock.now_ms()
         self.body_size = len(ask.body)
         self.committed = self.done = self.left = False
@@ -81,8 +87,8 @@ class Call:
         admission.run_gates(gateway.registry.gates, self.key, ask)
         estimate = gateway.estimate(model.slug)
         ceiling_p = admission.ceiling_p(model, estimate, ask)
-        wants = admission.wants_of(self.key, self.account, model,
-                                   estimate.input(self.body_size) + (ask.max_output or estimate.output(model.max_output)))
+        tokens = estimate.input(self.body_size) + (ask.max_output or estimate.output(model.max_output))
+        wants = admission.wants_of(self.key, self.account, model, 0 if ask.free else tokens)
         self.hold = gateway.leases.place(self.account, model.slug, ceiling_p)
         if self.hold is None:
             return False
@@ -112,7 +118,9 @@ class Call:
     def _send(self) -> None:
         gateway = self.gateway
         now_us = gateway.clock.mono_us()
-        found = routing.pick(gateway.health, self.model.slug, self.routes, self.tried, now_us)
+        ask = self.ask
+        affinity = f"{self.account.id}|{ask.affinity}" if ask.affinity else ""
+        found = routing.pick(gateway.health, self.model.slug, self.routes, self.tried, now_us, affinity)
         if found is None:
             self._give_up()
             return
@@ -133,8 +141,17 @@ class Call:
             self._refuse(refusal)
             return
         gateway.health.began(self.health)
-        self.exchange = gateway.pool.send(route.endpoint.origin, route.endpoint.head, body, self,
-                                          route.endpoint.limits)
+        endpoint = route.endpoint
+        head, asked = endpoint.head, self.wire_up.pass_headers
+        if asked or ask.suffix:
+            head = head_for(endpoint, ask.method, ask.suffix, self._header_lines(asked))
+        self.exchange = gateway.pool.send(endpoint.origin, head, body, self, endpoint.limits)
+
+    def _header_lines(self, asked: Mapping[bytes, bytes]) -> bytes:
+        """The client's headers that belong to the upstream's wire, or what is sent in their place."""
+        theirs = self.passed if self.route.bridge is None else NOTHING
+        values = ((name, theirs.get(name, default)) for name, default in asked.items())
+        return b"".join(header_line(name, value) for name, value in values if value)
 
     # -- the upstream answers ------------------------------------------------------------------------------------------
 
@@ -145,7 +162,14 @@ class Call:
             self.first_us = self.gateway.clock.mono_us() - self.started_us
         if status == 200 and self.ask.stream and b"json" not in header(headers, b"content-type"):
             self.exchange.body_max = 0  # a stream may be long; its events are bounded one by one
-            self.reader = self.wire_up.reader(self.ask, self.route.channel.settings, self.show_cost)
+            self.reader = self._reader()
+
+    def _reader(self) -> Any:
+        bridge, quirks = self.route.bridge, self.route.channel.settings
+        if bridge is None:
+            return self.wire.reader(self.ask, quirks, self.show_cost)
+        outer = self.wire.reader(self.ask, quirks, True) if self.show_cost else None
+        return BridgedReader(self.wire_up.reader(self.ask, quirks, False), bridge.stream(self.ask), outer)
 
     def on_data(self, data: bytes) -> None:
         """Some of its body, as it was read from the socket."""
@@ -168,6 +192,7 @@ class Call:
             if not reader.started:
                 return
             self._commit()
+            self._note_answer(out)
             if self.left:
                 self._abandon()
                 return
@@ -200,7 +225,10 @@ class Call:
             self._end_whole(b"".join(self.parts))
         else:
             failure = self.wire_up.failure(b"".join(self.parts))
-            self._attempt_failed(meaning_of(self.route.channel.provider, self.status, failure), failure)
+            meaning = meaning_of(self.route.channel.provider, self.status, failure)
+            if self.ask.method != "POST" and self.status == 404:
+                meaning = CALLER  # the stored answer is gone, not the model
+            self._attempt_failed(meaning, failure)
 
     def on_fail(self, kind: str, detail: str) -> None:
         """The connection failed, for a reason of upstream.pool.FAILS."""
@@ -253,6 +281,8 @@ class Call:
         self.client.finish()
 
     def _end_whole(self, data: bytes) -> None:
+        if self.wire_up.gather is not None and b"event-stream" in header(self.headers, b"content-type"):
+            data = self.wire_up.gather(data)
         usage, failure, counted = self.wire_up.whole(data, self.ask, self.route.channel.settings)
         if failure is not None:
             self._attempt_failed(meaning_of(self.route.channel.provider, 200, failure), failure)
@@ -260,6 +290,7 @@ class Call:
         now_us = self.gateway.clock.mono_us()
         self.gateway.health.succeeded(self.route, self.health, now_us, now_us - self.attempt_us)
         self._attempted("ok")
+        self._note_answer(data)
         if self.route.bridge is not None:
             data = self.route.bridge.answer(data, self.ask)
         cost_p = settle.finish(self, "cut" if self.left else "ok", usage, counted)
@@ -268,6 +299,13 @@ class Call:
         if self.show_cost and self.wire.add_cost is not None:
             data = self.wire.add_cost(data, ceil_u(cost_p))
         self._last(lambda: self.client.answer(200, JSON, data, self.extra))
+
+    def _note_answer(self, data: bytes) -> None:
+        """Remember which channel keeps this answer, for those that go on from it."""
+        if self.wire.answer_id is not None and self.route.bridge is None and not self.ask.free:
+            id = self.wire.answer_id(data, self.ask)
+            if id:
+                self.gateway.answers.note(id, self.account.id, self.route.channel.name, self.model.slug)
 
     def _last(self, send) -> None:
         """The answer's last bytes: at once, or under `durability = "strict"` when the books are on disk."""
@@ -281,8 +319,10 @@ class Call:
     def _attempt_failed(self, meaning: str, failure: Failure) -> None:
         """Before anything was committed: the next channel, or the end."""
         gateway, now_us = self.gateway, self.gateway.clock.mono_us()
-        gateway.health.failed(self.route, self.health, now_us, meaning,
-                              rest_s(header(self.headers, b"retry-after")) if self.status else None, failure.message)
+        wait_s = failure.rest_s
+        if wait_s is None and self.status:
+            wait_s = rest_s(header(self.headers, b"retry-after"))
+        gateway.health.failed(self.route, self.health, now_us, meaning, wait_s, failure.message)
         self._attempted(failure.code or failure.type or meaning)
         if meaning == CALLER:
             status = failure.status or (self.status if self.status >= 400 else 400)
@@ -291,12 +331,22 @@ class Call:
             return
         if (self.pin is not None or self.left or len(self.attempts) >= routing.MAX_ATTEMPTS
                 or not gateway.retries.retry(now_us)):
-            self._give_up()
+            self._give_up(failure if meaning == ELSEWHERE else None)
             return
         self._send()
 
-    def _give_up(self) -> None:
+    def _give_up(self, foreign: Failure | None = None) -> None:
+        """No channel is left. `foreign`: the last one could not read what another had made, and that is the answer."""
         gateway = self.gateway
+        if foreign is not None:
+            self._refuse(refuse("invalid_request", foreign.message, code=foreign.code or None))
+            return
+        now_us = gateway.clock.mono_us()
+        if routing.resting_long(gateway.health, self.model.slug, self.routes, now_us):
+            wait_s = routing.soonest_s(gateway.health, self.model.slug, self.routes, now_us)
+            self._refuse(refuse("rate_limit", f"The model '{self.model.slug}' is used up until its limit is reset.",
+                                code="usage_limit_reached", retry_after_s=wait_s, should_retry=False), "failed")
+            return
         wait_s = routing.soonest_s(gateway.health, self.model.slug, self.routes, gateway.clock.mono_us())
         where = f"Channel '{self.pin}'" if self.pin is not None else "Every channel"
         self._refuse(refuse("upstream", f"{where} failed for the model '{self.model.slug}'.", code="upstream_failed",

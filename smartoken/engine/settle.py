@@ -37,7 +37,7 @@ def finish(call: Any, status: str, usage: Usage | None, counted: int, http_statu
     call.done = True
     gateway = call.gateway
     estimate = gateway.estimate(call.model.slug)
-    if status in FREE:
+    if status in FREE or call.ask.free:
         usage = Usage(source=NONE)
     elif usage is None:
         output = estimate.counted(counted) if call.ask.stream else counted
