@@ -24,9 +24,14 @@ from smartoken.plugin.types import (
     Bridge,
     Failure,
     Headers,
+    Look,
+    Member,
     Provider,
     StreamReader,
+    Told,
     Tool,
+    ToolCall,
+    Turns,
     Wire,
     bearer,
     header,
@@ -42,7 +47,7 @@ class PluginConf(Strict):
 
 __all__ = [
     "BROKE", "CALLER", "COOL", "COUNTED", "CREDENTIAL", "ELSEWHERE", "ESTIMATED", "MEANINGS", "MISSING", "NONE", "REPORTED", "RETRY",
-    "Ask", "Bridge", "ConfigError", "Failure", "Headers", "PluginConf", "Provider", "Refusal", "StoreAway",
-    "StreamReader", "Tool", "Usage", "UsageRecord", "Whole", "Wire", "bearer", "header", "hookimpl", "new_rid",
+    "Ask", "Bridge", "ConfigError", "Failure", "Headers", "Look", "Member", "PluginConf", "Provider", "Refusal", "StoreAway",
+    "StreamReader", "Told", "Tool", "ToolCall", "Turns", "Usage", "UsageRecord", "Whole", "Wire", "bearer", "header", "hookimpl", "new_rid",
     "refuse",
 ]
