@@ -24,12 +24,15 @@ CALLS = (Call, Rounds)
 
 class Visit:
     """What the door knows of one request: `caller` is (key, account), None while cold; `work` is its call, or the task
-    that brings it there."""
+    that brings it there; `extra` are the header lines of its answer."""
 
-    __slots__ = ("caller", "rid", "work")
+    __slots__ = ("caller", "extra", "rid", "work")
 
-    def __init__(self) -> None:
+    def __init__(self, rid_header: str) -> None:
         self.rid = new_rid()
+        self.extra = b"X-Request-Id: %b\r\n" % self.rid.encode()
+        if rid_header:
+            self.extra += b"%b: %b\r\n" % (rid_header.encode(), self.rid.encode())
         self.caller = self.work = None
 
 
@@ -41,9 +44,11 @@ class Door:
         self._methods = ", ".join(wire.methods)
         self._tasks: set[asyncio.Task] = set()
 
-    def head(self, request: Any) -> None:
-        """Method and key, before the body."""
-        visit = request.state = Visit()
+    def head(self, request: Any) -> bool:
+        """Method and key, before the body. False: below a shared beginning of paths, the application serves the rest."""
+        if request.method.decode("latin-1") not in self._wire.methods and request.path.decode("latin-1") not in self._wire.paths:
+            return False
+        visit = request.state = Visit(self._wire.rid_header)
         request.limit = self._body_max
         try:
             if request.method.decode("latin-1") not in self._wire.methods:
@@ -55,6 +60,7 @@ class Door:
             self._refuse(request, refusal)
         except Exception:
             self._fault(request)
+        return True
 
     def run(self, request: Any) -> None:
         """The whole request is here."""
@@ -112,7 +118,7 @@ class Door:
         if ask.follows:
             pin = self._origin(ask, account.id)
         visit.work = call = call_for(self._gateway, request, self._wire, ask, key, account, visit.rid, pin, show_cost,
-                                 self._extra(visit), self._passed(request.headers))
+                                 visit.extra, self._passed(request.headers))
         return call
 
     def _origin(self, ask: Ask, acct: str) -> str:
@@ -134,11 +140,6 @@ class Door:
             if not value.isascii() or not value.decode().isprintable():
                 raise refuse("invalid_request", f"The header {name.decode()} holds a strange character.")
         return passed
-
-    def _extra(self, visit: Visit) -> bytes:
-        rid = visit.rid.encode()
-        lines = b"X-Request-Id: %b\r\n" % rid
-        return lines + b"%b: %b\r\n" % (self._wire.rid_header.encode(), rid) if self._wire.rid_header else lines
 
     def _slowly(self, request: Any, work: Coroutine) -> None:
         """A cold key or account: as a task, cancelled when the client leaves."""
@@ -180,18 +181,23 @@ class Door:
         """Get a lease, and the hold from it. Another call may be quicker to the same money, hence the loop."""
         while True:
             await call.prepare()
-            if call.admit():
+            try:
+                admitted = call.admit()
+            except Refusal:
+                request.state.work = call   # its header lines tell the limits
+                raise
+            if admitted:
                 request.state.work = call
                 call.begin()
                 return
 
     def _refuse(self, request: Any, refusal: Refusal) -> None:
         visit, gateway = request.state, self._gateway
-        visit.work = None
         path = request.path.decode("latin-1")
         gateway.access.refusal(visit.rid, path, refusal.status, refusal.code, visit.caller[0].kid if visit.caller else "")
         gateway.metrics.refusal(path, refusal.status)
-        extra = self._extra(visit) + refusal_headers(refusal)
+        extra = (visit.work.extra if isinstance(visit.work, CALLS) else visit.extra) + refusal_headers(refusal)
+        visit.work = None
         if refusal.status == 405:
             extra += b"Allow: %b\r\n" % self._methods.encode()
         request.answer(refusal.status, JSON, self._wire.refuse(refusal, visit.rid), extra)
@@ -208,11 +214,11 @@ class Door:
 
 
 class HotPaths(dict):
-    """{path: handler} with the wires whose paths are known by their beginning besides, for FrontServer's `hot`."""
+    """{path: handler}; a path with '/' at its end stands for all that begin with it. FrontServer's `hot`."""
 
-    def __init__(self, handlers: Mapping[bytes, Any], beginnings: Mapping[bytes, Any]):
+    def __init__(self, handlers: Mapping[bytes, Any]):
         super().__init__(handlers)
-        self._beginnings = tuple(beginnings.items())
+        self._beginnings = tuple((path, handler) for path, handler in handlers.items() if path.endswith(b"/"))
 
     def get(self, path: bytes, default: Any = None) -> Any:
         """The handler of a path: an exact one first."""
