@@ -34,7 +34,7 @@ from smartoken.plugin import loader
 from smartoken.plugin.host import Host
 from smartoken.upstream.pool import Pool
 from smartoken.web.app import make_app
-from smartoken.web.door import Door
+from smartoken.web.door import Door, HotPaths
 from smartoken.web.render import renderer
 from smartoken.web.http1 import Edge
 from smartoken.web.server import FrontServer
@@ -110,6 +110,7 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
     gateway = Gateway(conf=conf, node=node, registry=registry, store=store, clock=clock, limiter=limiter,
                       ledger=ledger, leases=leases, journal=journal, keys=keys, snapshots=snapshots, pool=pool,
                       access=access, metrics=metrics, strict=conf.money.durability == "strict")
+    stack.push_async_callback(gateway.answers.close)
     await host.open(gateway)
     stack.push_async_callback(host.close, gateway)
     await snapshots.open()                  # after the plugins: some know their base URL only now
@@ -122,7 +123,8 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
 async def open_server(conf: Conf, gateway: Gateway, host: Host, stack: contextlib.AsyncExitStack) -> FrontServer:
     """The one listening server: the wires' paths by the hot door, all else by Tornado."""
     registry = gateway.registry
-    doors = {path.encode(): Door(gateway, wire, conf.server.max_body) for path, wire in registry.paths.items()}
+    doors = HotPaths({path.encode(): Door(gateway, wire, conf.server.max_body)
+                      for path, wire in registry.paths.items()})
     edge = Edge(connections_max=conf.server.max_connections or sys.maxsize,
                 connections_per_ip=conf.server.max_connections_per_ip or sys.maxsize)
     server = FrontServer(make_app(gateway, list(registry.handlers)), doors, renderer(registry), edge)

@@ -9,7 +9,7 @@ from typing import Any, Mapping
 import msgspec
 
 from smartoken.plugin import COUNTED, Ask, Failure, Refusal, Usage, Wire
-from smartoken_plugins.events import Dialect, EventReader, events_of
+from smartoken_plugins.wire_openai.events import Dialect, EventReader, count_texts, events_of
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai.chat import add_cost
 from smartoken_plugins.wire_openai.usage import HUGE
@@ -20,6 +20,7 @@ OPENING = {"message_start", "ping"}
 TYPES = {400: "invalid_request_error", 401: "authentication_error", 402: "billing_error", 403: "permission_error",
          404: "not_found_error", 413: "request_too_large", 429: "rate_limit_error", 500: "api_error",
          503: "overloaded_error", 504: "timeout_error", 529: "overloaded_error"}
+TEXTS = frozenset({"text", "thinking", "input"})
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
@@ -126,7 +127,7 @@ def whole(data: bytes, ask: Ask, quirks: Mapping[str, Any]) -> tuple[Usage | Non
     except (msgspec.DecodeError, RecursionError):
         return None, Failure("The upstream's answer is not valid JSON.", code="not_json"), 0
     usage = usage_of(found) if isinstance(found, dict) else None
-    return usage, None, 0 if usage is not None else -(-len(bytes(fields["content"])) // 4)
+    return usage, None, 0 if usage is not None else count_texts(bytes(fields["content"]), TEXTS)
 
 
 def gather(stream: bytes) -> bytes:

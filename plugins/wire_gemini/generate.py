@@ -1,4 +1,4 @@
-"""The wire `gemini.generate`: POST /v1beta/models/{model}:generateContent and :streamGenerateContent?alt=sse.
+"""The wire `gemini.generate`: POST /v1beta/models/{model}:generateContent (or /v1/…) and :streamGenerateContent?alt=sse.
 
 Model and method stand in the path, so the body goes upstream byte for byte. `:countTokens` costs nothing. Streams have
 no event names and no last word: the one with a finish reason is the end. Nothing but events may be sent in them, since
@@ -11,18 +11,19 @@ from urllib.parse import unquote
 import msgspec
 
 from smartoken.plugin import COUNTED, Ask, Failure, Refusal, Usage, Wire, refuse as refusal_of
-from smartoken_plugins.events import Dialect, EventReader, events_of
+from smartoken_plugins.wire_openai.events import Dialect, EventReader, count_texts, events_of
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai.usage import HUGE
 
 NAME = "gemini.generate"
-PREFIX = "/v1beta/models/"
+PREFIXES = ("/v1beta/models/", "/v1/models/")  # Google's client 3.x says v1
 VERBS = {"generateContent": (False, False, ":generateContent"),  # method: (stream, free, upstream suffix)
          "streamGenerateContent": (True, False, ":streamGenerateContent?alt=sse"),
          "countTokens": (False, True, ":countTokens")}
 STATUS = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 402: "FAILED_PRECONDITION", 403: "PERMISSION_DENIED",
           404: "NOT_FOUND", 409: "ABORTED", 429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 503: "UNAVAILABLE",
           504: "DEADLINE_EXCEEDED"}
+TEXTS = frozenset({"text"})
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
@@ -35,7 +36,7 @@ def peek(data: bytes) -> Ask:
 
 def peek_at(method: str, path: str, query: str, data: bytes) -> Ask:
     """Model and method from the path, the limit from the body. proto-JSON takes snake_case too."""
-    name, colon, verb = path[len(PREFIX):].rpartition(":")
+    name, _, verb = path.partition("/models/")[2].rpartition(":")
     if not name or verb not in VERBS:
         raise refusal_of("not_found", f"There is no method '{verb[:100]}' here.", code="unknown_route")
     stream, free, suffix = VERBS[verb]
@@ -132,7 +133,8 @@ def whole(data: bytes, ask: Ask, quirks: Mapping[str, Any]) -> tuple[Usage | Non
     except (msgspec.DecodeError, RecursionError):
         return None, Failure("The upstream's answer is not valid JSON.", code="not_json"), 0
     usage = usage_of(found) if isinstance(found, dict) else None
-    return usage, None, 0 if usage is not None else -(-len(bytes(fields.get("candidates", b""))) // 4)
+    return usage, None, 0 if usage is not None else count_texts(
+        bytes(fields.get("candidates", b"[]")), TEXTS)
 
 
 def gather(stream: bytes) -> bytes:
@@ -193,6 +195,6 @@ def _first(*values: int | None) -> int | None:
     return next((value for value in values if value is not None), None)
 
 
-WIRE = Wire(name=NAME, paths=(), prefixes=(PREFIX,), peek=peek, peek_at=peek_at, body=body, reader=reader,
+WIRE = Wire(name=NAME, paths=(), prefixes=PREFIXES, peek=peek, peek_at=peek_at, body=body, reader=reader,
             whole=whole, refuse=refuse, refuse_in_stream=refuse_in_stream, failure=failure, add_cost=add_cost,
             gather=gather)

@@ -15,7 +15,7 @@ from typing import Any, Mapping
 import msgspec
 
 from smartoken.plugin import Ask, Failure, Refusal, Usage, Wire, refuse
-from smartoken_plugins.events import EventReader
+from smartoken_plugins.wire_openai.events import EventReader, count_texts
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai import errors
 from smartoken_plugins.wire_openai.chat import add_cost
@@ -24,6 +24,7 @@ from smartoken_plugins.wire_openai.usage import usage_of
 
 NAME = "openai.responses"
 ROOT, COUNT = "/v1/responses", "/v1/responses/input_tokens"
+TEXTS = frozenset({"text", "arguments", "input", "refusal"})
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
@@ -130,7 +131,7 @@ def whole(data: bytes, ask: Ask, quirks: Mapping[str, Any]) -> tuple[Usage | Non
     if "usage" in fields:
         found = _decode(fields["usage"])
     usage = usage_of(found) if isinstance(found, dict) else None
-    return usage, None, 0 if usage is not None else -(-len(bytes(fields["output"])) // 4)
+    return usage, None, 0 if usage is not None else count_texts(bytes(fields["output"]), TEXTS)
 
 
 def answer_id(data: bytes, ask: Ask) -> str:

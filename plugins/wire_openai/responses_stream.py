@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from smartoken.plugin import Failure, Usage
-from smartoken_plugins.events import Dialect, EventReader, events_of
+from smartoken_plugins.wire_openai.events import Dialect, EventReader, events_of
 from smartoken_plugins.wire_openai.errors import failure_in
 from smartoken_plugins.wire_openai.usage import usage_of
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 
@@ -29,7 +28,6 @@ TYPES_OF_WIRE = {"chat": "llm", "responses": "llm", "messages": "llm", "generate
 """What a wire carries, by the last word of its name; a wire of another name carries every type of model."""
 
 
-MODEL = "{model}"        # in a provider's path: the upstream name of the model
 Endpoints = dict[tuple[str, str], Endpoint]    # by channel and path: one for all models
 
 
@@ -56,7 +54,7 @@ def compile_snapshot(documents: Mapping[str, Iterable[dict[str, Any]]], gifts: A
                      lambda stored: _channel(stored, gifts, sealer, secret, problems))
     for name, channel in list(channels.items()):
         try:
-            endpoints |= {(name, path): endpoint_of(channel, path.replace(MODEL, "model"), _type_of(gifts, wire))
+            endpoints |= {(name, path): endpoint_of(channel, path, _type_of(gifts, wire))
                           for wire, path in channel.wires.items()}
         except Exception as error:         # an odd URL or header (ValueError), or whatever a plugin's `auth` raises
             said = error if isinstance(error, ValueError) else type(error).__name__
@@ -229,26 +227,19 @@ def _routes(doc: ModelDoc, channels: list[Channel], endpoints: Endpoints,
         wires = {wire: path for wire, path in channel.wires.items() if _carries(wire, doc.type)}
         cost = channel.costs.get(doc.slug)
         for wire, path in wires.items():
-            endpoint = _endpoint(endpoints, channel, path, upstream_name)
-            found.setdefault(wire, []).append(Route(channel, wire, path, upstream_name, endpoint, cost=cost))
+            found.setdefault(wire, []).append(
+                Route(channel, wire, path, upstream_name, endpoints[channel.name, path], cost=cost))
         for source in channel.bridges - wires.keys():
             target = next((wire for wire in wires if (source, wire) in bridges), None)
             if target and _carries(source, doc.type):
                 found.setdefault(source, []).append(
-                    Route(channel, target, wires[target], upstream_name,
-                          _endpoint(endpoints, channel, wires[target], upstream_name), bridges[source, target], cost))
+                    Route(channel, target, wires[target], upstream_name, endpoints[channel.name, wires[target]],
+                          bridges[source, target], cost))
     return {wire: tuple(sorted(routes, key=_order)) for wire, routes in sorted(found.items())}
 
 
 def _type_of(gifts: Any, wire: str) -> str:
     return gifts.wires[wire].content_type if wire in gifts.wires else "application/json"
-
-
-def _endpoint(endpoints: Endpoints, channel: Channel, path: str, upstream_name: str) -> Endpoint:
-    """One for all models, unless the path names the model."""
-    if MODEL not in path:
-        return endpoints[channel.name, path]
-    return endpoint_of(channel, path.replace(MODEL, quote(upstream_name, safe="-._~")))
 
 
 def _order(route: Route) -> tuple[bool, int, str]:

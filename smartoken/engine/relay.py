@@ -193,7 +193,7 @@ class Call:
         endpoint = route.endpoint
         head, asked = endpoint.head, self.wire_up.pass_headers
         if asked or ask.suffix:
-            head = head_for(endpoint, ask.method, ask.suffix, self._header_lines(asked))
+            head = head_for(endpoint, ask.method, route.upstream_name, ask.suffix, self._header_lines(asked))
         self.exchange = gateway.pool.send(endpoint.origin, head, body, self, endpoint.limits)
 
     def _header_lines(self, asked: Mapping[bytes, bytes]) -> bytes:
@@ -217,7 +217,9 @@ class Call:
         bridge, quirks = self.route.bridge, self.route.channel.settings
         if bridge is None:
             return self.wire.reader(self.ask, quirks, self.show_cost)
-        outer = self.wire.reader(self.ask, quirks, True) if self.show_cost else None
+        outer = None
+        if self.show_cost or not self.ask.usage_wanted:  # the bridge always tells usage; this keeps it back
+            outer = self.wire.reader(self.ask, quirks, self.show_cost)
         return BridgedReader(self.wire_up.reader(self.ask, quirks, False), bridge.stream(self.ask), outer)
 
     def on_data(self, data: bytes) -> None:
