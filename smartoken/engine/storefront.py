@@ -40,8 +40,11 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """`orders[name]` are all listings in that order; `by_slug` finds one."""
+    """`orders[name]` are all listings in that order; `by_slug` finds one. `models` is the ready list of models."""
 
+    models: bytes
+    models_etag: str
+    model_rows: Mapping[str, bytes]
     categories: bytes
     known: frozenset[str]                     # slugs of active categories
     orders: Mapping[str, tuple[Shown, ...]]
@@ -82,7 +85,9 @@ def compile_storefront(categories: Iterable[dict[str, Any]], listings: Iterable[
     sort = {"default": shown, "title": sorted(shown, key=lambda one: one[0].title.casefold()),
             "newest": sorted(shown, key=lambda one: -one[0].created), "price": sorted(shown, key=dear),
             "-price": sorted(shown, key=dear, reverse=True)}
-    return Shop(_encode({"object": "list", "data": rows}), frozenset(shelves),
+    sold = {slug: _encode(model_row(model)) for slug, model in sorted(models.items()) if model.public}
+    models_json = b'{"object":"list","data":[%b]}' % b",".join(sold.values())
+    return Shop(models_json, etag_of(models_json), MappingProxyType(sold), _encode({"object": "list", "data": rows}), frozenset(shelves),
                 MappingProxyType({name: tuple(one for _, _, one in sort[name]) for name in ORDERS}),
                 MappingProxyType({one.slug: one for _, _, one in shown}))
 
