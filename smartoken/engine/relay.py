@@ -22,7 +22,7 @@ from smartoken.engine.bridged import BridgedReader
 from smartoken.engine.endpoint import head_for
 from smartoken.engine.health import meaning_of, rest_s
 from smartoken.errors import Refusal, refuse
-from smartoken.plugin.types import CALLER, ELSEWHERE, RETRY, Failure, Told
+from smartoken.plugin.types import CALLER, ELSEWHERE, RETRY, Failure, Look, Told
 from smartoken.upstream.origin import header_line
 
 log = logging.getLogger("smartoken.relay")
@@ -55,7 +55,7 @@ class Call:
     """See the module's docstring."""
 
     __slots__ = ("account", "ask", "at_ms", "attempt_us", "attempts", "behind", "body_size", "client", "committed", "counted",
-                 "done", "exchange", "extra", "first_us", "gateway", "headers", "health", "hold", "key", "left", "limited", "line", "model", "parts", "passed", "pin", "price", "reader", "rid", "route", "routes", "served", "show_cost", "slot",
+                 "done", "exchange", "extra", "first_us", "gateway", "headers", "health", "hold", "key", "left", "limited", "line", "look", "model", "parts", "passed", "pin", "price", "reader", "rid", "route", "routes", "served", "show_cost", "slot",
                  "stages", "started_us", "status", "timer", "tools", "tried", "usage", "cost_p", "wants", "watch",
                  "wire")
 
@@ -77,6 +77,7 @@ class Call:
         self.slot = -1
         self.wants = ()
         self.line: list[composite.Pick] | None = None   # of a composite model: whom to ask, in order
+        self.look: Look | None = None                   # what its rules are asked about; None: look at the ask
         self.behind: list[composite.Pick] = []          # those of them who are still to be asked
         self.limited = True             # False: an earlier round of the same request took from the limits
         self.tools: dict[str, int] = {}                 # server-side tools charged with this call
@@ -139,7 +140,8 @@ class Call:
                 raise refuse("upstream", f"No member of the model '{model.slug}' is served at the moment.",
                              code="no_channel", retry_after_s=30)
             said = composite.routed(gateway.registry.routers, model.composite, ask, members)
-            self.line = composite.line_up(model.composite, composite.look_at(self.wire, ask), tokens, members, said)
+            look = self.look or composite.look_at(self.wire, ask)
+            self.line = composite.line_up(model.composite, look, tokens, members, said)
         self.behind = list(self.line)
         self._next_member("")
 

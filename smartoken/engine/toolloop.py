@@ -19,7 +19,7 @@ import msgspec
 
 from smartoken.domain.money import P_PER_U, ceil_u
 from smartoken.domain.usage import Usage
-from smartoken.engine.composite import Pick
+from smartoken.engine.composite import Pick, look_at
 from smartoken.engine.relay import JSON, Call, refusal_headers
 from smartoken.errors import Refusal, refuse
 from smartoken.plugin.types import Told, ToolCall
@@ -59,6 +59,7 @@ class Rounds:
         self._started = self._left = self._over = False
         self._task: asyncio.Task | None = None
         self._call = self._round_of(first)
+        self._call.look = look_at(wire, ask)    # as the client wrote it, without what was offered
 
     def _round_of(self, ask: Any, line: list | None = None, tools: dict[str, int] | None = None) -> Call:
         rid = self._rid if self._round == 1 else f"{self._rid}-{self._round}"
