@@ -132,6 +132,8 @@ def _toml(value: Any) -> str:
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{_toml_key(key)} = {_toml(inner)}" for key, inner in value.items()
                                 if inner is not None) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
     return tomli_w.dumps({"_": value})[len("_ = "):].rstrip("\n")
 
 
