@@ -25,6 +25,7 @@ from smartoken.engine.journal import Journal
 from smartoken.engine.leases import Leases
 from smartoken.engine.ledger import Ledger
 from smartoken.engine.metrics import Counted, Metrics
+from smartoken.engine.reaper import Reaper
 from smartoken.engine.replay import replay, replay_neighbours
 from smartoken.engine.seal import open_pepper, open_ring
 from smartoken.engine.ship import Shipper
@@ -91,7 +92,8 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
     await journal.open()
     stack.callback(journal.close)
     await own_remains(journal, store, ledger)
-    leases = Leases(ledger, clock, f"{node}.{journal.boot}", journal.intent)
+    name = f"{node}-{journal.boot}"
+    leases = Leases(ledger, clock, name, journal.intent)
     metrics = Metrics()
     access = Access(sys.stdout.fileno(), index)
     stack.callback(access.flush)
@@ -116,7 +118,8 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
     stack.push_async_callback(host.close, gateway)
     await snapshots.open()                  # after the plugins: some know their base URL only now
     stack.push_async_callback(snapshots.close)
-    for work in (leases.run(), shipper.run(), orphans(root, node, store, ledger), measure(gateway)):
+    reaper = Reaper(store, ledger, leases, name, clock)
+    for work in (leases.run(), shipper.run(), reaper.run(), orphans(root, node, store, ledger), measure(gateway)):
         stack.push_async_callback(ended, asyncio.create_task(work))
     return gateway
 

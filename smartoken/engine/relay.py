@@ -4,7 +4,8 @@
                                   asked --failure--> asked (next route) ... --> done (503)
 
 `admit` may find no money at hand; then the door awaits `prepare` and admits again. Whatever happens after a hold, the
-call is settled exactly once (engine/settle.py), synchronously, before the last bytes go to the client.
+call is settled exactly once (engine/settle.py), synchronously, and the client gets the last bytes only when the record is
+written: who holds a complete answer has paid for it, whatever is killed.
 It is one file because every function in it moves that one state.
 """
 
@@ -253,6 +254,10 @@ class Call:
             self._drop()
             self._broken(reader.failure.message)
             return
+        if reader.ended:
+            self._let_go()
+            self._end_stream(out)
+            return
         if out:
             counted = reader.counted
             if counted != self.counted:
@@ -318,9 +323,10 @@ class Call:
             return wire.add_cost(data, cost_u)
         return wire.tell(data, Told(self.ask.slug, cost_u, self.usage, self.stages))
 
-    def _end_stream(self) -> None:
+    def _end_stream(self, out: bytes = b"") -> None:
+        """`out`: of the batch that ended it, not yet with the client."""
         reader = self.reader
-        rest = reader.close()
+        rest = out + reader.close()
         if not self.committed:
             if reader.started:
                 self._commit()
@@ -333,11 +339,11 @@ class Call:
             self._broken("The stream ended before its time.")
             return
         self.counted = reader.counted
-        result, usage = "broken" if reader.failure else "ok", reader.usage()
-        self._attempted(result, usage)
-        cost_p = settle.finish(self, result, usage, self.counted)
+        status, usage = "broken" if reader.failure else "cut" if self.left else "ok", reader.usage()
+        self._attempted("broken" if reader.failure else "ok", usage)
+        cost_p = settle.finish(self, status, usage, self.counted)
         if self.show_cost:
-            rest = reader.cost_event(self._add_told, ceil_u(cost_p)) + rest
+            rest = out + reader.cost_event(self._add_told, ceil_u(cost_p)) + rest[len(out):]
         self._last(lambda: self._close_stream(rest))
 
     def _close_stream(self, rest: bytes) -> None:
@@ -375,11 +381,12 @@ class Call:
                 self.gateway.answers.note(id, self.account.id, self.route.channel.name, self.model.slug)
 
     def _last(self, send) -> None:
-        """The answer's last bytes: at once, or under `durability = "strict"` when the books are on disk."""
+        """The answer's last bytes: when the record is written, or under `durability = "strict"` when it is synced."""
+        journal = self.gateway.journal
         if self.gateway.strict:
-            self.gateway.journal.durable(send)
+            journal.durable(send)
         else:
-            send()
+            journal.written(send)
 
     # -- failures ------------------------------------------------------------------------------------------------------
 
@@ -539,6 +546,12 @@ class Call:
         self.exchange.abort()
         self._over()
 
+    def _let_go(self) -> None:
+        """All is said that matters: the exchange may end by itself, so that its connection can be used again."""
+        self.exchange.answer = HEARS_NOTHING
+        self.exchange.resume()
+        self._over()
+
     def _over(self) -> None:
         """The attempt's exchange is at its end."""
         self.exchange = None
@@ -549,6 +562,21 @@ class Call:
         cost = self.route.cost
         cost_p = token_cost_p(cost, usage) if cost is not None and usage is not None else 0
         self.attempts.append(Attempt(self.route.channel.name, result, self.status, ms, cost_p))
+
+
+class _HearsNothing:
+    """The Answer of an exchange whose stream has said its last word."""
+
+    def on_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None: ...
+
+    def on_data(self, data: bytes) -> None: ...
+
+    def on_end(self) -> None: ...
+
+    def on_fail(self, kind: str, detail: str) -> None: ...
+
+
+HEARS_NOTHING = _HearsNothing()
 
 
 def header(headers: list[tuple[bytes, bytes]], name: bytes) -> bytes:

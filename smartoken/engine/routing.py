@@ -47,6 +47,13 @@ def pick(book: HealthBook, slug: str, routes: Sequence[Route], tried: Collection
     or nothing else is left: then our own judgement is the likelier fault. With `affinity` equal texts meet the same
     one of a tier's healthy routes, in every process alike.
     """
+    if len(routes) == 1 and not tried:
+        only = routes[0]
+        health = book.of(only, slug)
+        limit = only.channel.max_inflight
+        if book.resting_us(only, health, now_us) or (limit and health.inflight >= limit):
+            return None
+        return only, health
     fallback: list[tuple[Route, Health]] = []
     at = 0
     while at < len(routes):
@@ -116,7 +123,8 @@ class RetryBudget:
 
     def request(self) -> None:
         """A first attempt earns its share."""
-        self._hundredths = min(self._hundredths + RETRY_SHARE_PCT, RETRY_BURST * 100)
+        if self._hundredths < RETRY_BURST * 100:
+            self._hundredths += RETRY_SHARE_PCT
 
     def retry(self, now_us: int) -> bool:
         """Take one retry, if there is one."""
