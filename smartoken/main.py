@@ -33,6 +33,7 @@ from smartoken.engine.snapshot import SnapshotKeeper
 from smartoken.errors import StoreAway
 from smartoken.plugin import loader
 from smartoken.plugin.host import Host
+from smartoken.secrets import resolve
 from smartoken.upstream.pool import Pool
 from smartoken.web.app import make_app
 from smartoken.web.door import Door, HotPaths
@@ -107,12 +108,13 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
     keys = Keys(store, pepper, now_ms=clock.now_ms)
     stack.push_async_callback(keys.close)
     sealer = open_ring(conf.data_folder, conf.secrets.key_ring)
-    snapshots = SnapshotKeeper(store, registry, sealer, conf.data_folder, listeners=(keys.apply,))
+    snapshots = SnapshotKeeper(store, registry, sealer, conf.data_folder, listeners=(keys.apply,),
+                               secret=lambda ref: host.secret(ref) or resolve(ref))
     pool = Pool()
     stack.push_async_callback(pool.close)
     gateway = Gateway(conf=conf, node=node, registry=registry, store=store, clock=clock, limiter=limiter,
                       ledger=ledger, leases=leases, journal=journal, keys=keys, snapshots=snapshots, pool=pool,
-                      access=access, metrics=metrics, strict=conf.money.durability == "strict")
+                      access=access, metrics=metrics, sealer=sealer, strict=conf.money.durability == "strict")
     stack.push_async_callback(gateway.answers.close)
     await host.open(gateway)
     stack.push_async_callback(host.close, gateway)

@@ -11,6 +11,7 @@ from smartoken.domain.pricing import Micro, Pricing
 from smartoken.strict import Strict, Whole, decode
 
 SECRET_REFS = ("env:", "file:")  # how a reference to a secret begins (smartoken/secrets.py)
+PLUGIN_REFS = ("oauth:", "vault:")  # and those that a plugin opens (hook smartoken_secret)
 SEALED = "v1."  # how a sealed secret begins (engine/seal.py)
 
 WIRE_NAMES = {"chat": "openai.chat", "responses": "openai.responses", "images": "openai.images",
@@ -283,7 +284,7 @@ DOCUMENTS: dict[str, type[Document]] = {"models": ModelDoc, "channels": ChannelD
 
 def is_clear(credential: str) -> bool:
     """True for a credential that is neither empty, nor a reference, nor sealed: the secret itself."""
-    return bool(credential) and not credential.startswith((SEALED, *SECRET_REFS))
+    return bool(credential) and not credential.startswith((SEALED, *SECRET_REFS, *PLUGIN_REFS))
 
 
 def id_of(doc: Document) -> str:

@@ -14,6 +14,7 @@ from smartoken.engine.leases import Leases
 from smartoken.engine.ledger import Ledger
 from smartoken.engine.metrics import Metrics
 from smartoken.engine.routing import RetryBudget
+from smartoken.engine.seal import Sealer
 from smartoken.engine.snapshot import SnapshotKeeper
 from smartoken.ports import Clock, Limiter, Store
 from smartoken.upstream.pool import Pool
@@ -38,6 +39,7 @@ class Gateway:
     pool: Pool
     access: Access
     metrics: Metrics
+    sealer: Sealer
     strict: bool = False
     ready: bool = False
     connections: Callable[[], int] = lambda: 0      # open client connections; the server sets it

@@ -11,7 +11,7 @@ It is one file because every function in it moves that one state.
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -23,7 +23,7 @@ from smartoken.engine.bridged import BridgedReader
 from smartoken.engine.endpoint import head_for
 from smartoken.engine.health import meaning_of, rest_s
 from smartoken.errors import Refusal, refuse
-from smartoken.plugin.types import CALLER, ELSEWHERE, RETRY, Failure, Look, Told
+from smartoken.plugin.types import CALLER, CREDENTIAL, ELSEWHERE, RETRY, Failure, Look, Told
 from smartoken.upstream.origin import header_line
 
 log = logging.getLogger("smartoken.relay")
@@ -55,10 +55,11 @@ class Client(Protocol):
 class Call:
     """See the module's docstring."""
 
-    __slots__ = ("account", "ask", "at_ms", "attempt_us", "attempts", "behind", "body_size", "client", "committed", "counted",
-                 "done", "exchange", "extra", "first_us", "gateway", "headers", "health", "hold", "key", "left", "limited", "line", "look", "model", "parts", "passed", "pin", "price", "reader", "rid", "route", "routes", "served", "show_cost", "slot",
-                 "stages", "started_us", "status", "timer", "tools", "tried", "usage", "cost_p", "wants", "watch",
-                 "wire")
+    __slots__ = ("account", "ask", "at_ms", "attempt_us", "attempts", "behind", "body_size", "client", "committed",
+                 "cost_p", "counted", "done", "exchange", "extra", "first_us", "gateway", "headers", "health", "hold",
+                 "key", "left", "limited", "line", "look", "model", "parts", "passed", "pin", "price", "reader",
+                 "renewal", "rid", "route", "routes", "served", "show_cost", "slot", "stages", "started_us", "status",
+                 "timer", "tools", "tried", "usage", "wants", "watch", "wire")
 
     def __init__(self, gateway: Any, client: Client, wire: Any, ask: Any, key: Any, account: Any, rid: str,
                  pin: str | None, show_cost: bool, extra: bytes, passed: Mapping[bytes, bytes] = NOTHING):
@@ -76,6 +77,7 @@ class Call:
         self.parts: list[bytes] = []
         self.headers: list[tuple[bytes, bytes]] = []
         self.slot = -1
+        self.renewal: asyncio.Task | None = None
         self.wants = ()
         self.line: list[composite.Pick] | None = None   # of a composite model: whom to ask, in order
         self.look: Look | None = None                   # what its rules are asked about; None: look at the ask
@@ -393,6 +395,11 @@ class Call:
     def _attempt_failed(self, meaning: str, failure: Failure) -> None:
         """Before anything was committed: the next channel, or the end."""
         gateway, now_us = self.gateway, self.gateway.clock.mono_us()
+        renew = self.route.channel.provider.renew
+        if meaning == CREDENTIAL and renew is not None and self.renewal is None and not self.left:
+            self._attempted("renewing")
+            self.renewal = asyncio.get_running_loop().create_task(self._renew(renew, failure))
+            return
         wait_s = failure.rest_s
         if wait_s is None and self.status:
             wait_s = rest_s(header(self.headers, b"retry-after"))
@@ -413,6 +420,26 @@ class Call:
         if self.pin is None and len(self.tried) < routing.MAX_ATTEMPTS:
             return True
         return self._next_member(self.served.slug)
+
+    async def _renew(self, renew: Callable[[str], Awaitable[bool]], failure: Failure) -> None:
+        """The credential has expired: once per call a newer one is asked for, and the same channel tried with that."""
+        try:
+            renewed = await renew(self.route.channel.credential)
+            if self.done:
+                return
+            model = self.gateway.snapshots.current.models.get(self.served.slug)
+            if not renewed or model is None:
+                self._attempt_failed(CREDENTIAL, failure)
+                return
+            failed = {route.channel.name for route in self.tried} - {self.route.channel.name}
+            self.served = model
+            self.routes = routing.routes_of(model, self.ask.wire, self.pin)
+            self.tried = [route for route in self.routes if route.channel.name in failed]
+            self._send()
+        except Refusal as refusal:
+            self._refuse(refusal)
+        except Exception:
+            self.fault()
 
     def _give_up(self, foreign: Failure | None = None) -> None:
         """No channel is left. `foreign`: the last one could not read what another had made, and that is the answer."""

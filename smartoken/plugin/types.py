@@ -4,7 +4,7 @@ Nothing here does I/O. A wire's functions are called on the request path: keep t
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Callable, Mapping, Protocol, Sequence
+from typing import Any, Awaitable, Callable, Mapping, Protocol, Sequence
 
 import msgspec
 
@@ -52,6 +52,7 @@ class Provider:
     quirks: Mapping[str, Any] = field(default_factory=dict)
     cancel_stops_billing: bool = True
     needs_credential: bool = True
+    renew: Callable[[str], Awaitable[bool]] | None = None  # a refused credential -> True: the catalog has a newer one
     title: str = ""
     docs: str = ""
 
