@@ -40,6 +40,7 @@ from smartoken.web.door import Door, HotPaths
 from smartoken.web.render import renderer
 from smartoken.web.http1 import Edge
 from smartoken.web.server import FrontServer
+from smartoken.web.trace import TraceHeaders
 
 log = logging.getLogger("smartoken")
 
@@ -132,7 +133,8 @@ async def open_server(conf: Conf, gateway: Gateway, host: Host, stack: contextli
                       for path, wire in registry.paths.items()})
     edge = Edge(connections_max=conf.server.max_connections or sys.maxsize,
                 connections_per_ip=conf.server.max_connections_per_ip or sys.maxsize)
-    server = FrontServer(make_app(gateway, list(registry.handlers)), doors, renderer(registry), edge)
+    app = make_app(gateway, list(registry.handlers), TraceHeaders(registry.paths))
+    server = FrontServer(app, doors, renderer(registry), edge)
     stack.push_async_callback(server.close)
     gateway.connections = lambda: server.counts()["connections"]
     await server.listen(conf.server.host, conf.server.port, reuse_port=True)

@@ -10,6 +10,7 @@ from pydantic import ConfigDict
 from smartoken.domain.trace import new_rid
 from smartoken.domain.usage import COUNTED, ESTIMATED, NONE, REPORTED, Usage, UsageRecord
 from smartoken.errors import ConfigError, Refusal, StoreAway, refuse
+from smartoken.plugin.reach import check_url, guarded_session
 from smartoken.plugin.spec import hookimpl
 from smartoken.plugin.types import (
     BROKE,
@@ -24,13 +25,19 @@ from smartoken.plugin.types import (
     Bridge,
     Failure,
     Headers,
+    Look,
+    Member,
     Provider,
     StreamReader,
+    Told,
     Tool,
+    ToolCall,
+    Turns,
     Wire,
     bearer,
     header,
 )
+from smartoken.secrets import resolve as resolve_secret
 from smartoken.strict import Strict, Whole
 
 
@@ -42,7 +49,7 @@ class PluginConf(Strict):
 
 __all__ = [
     "BROKE", "CALLER", "COOL", "COUNTED", "CREDENTIAL", "ELSEWHERE", "ESTIMATED", "MEANINGS", "MISSING", "NONE", "REPORTED", "RETRY",
-    "Ask", "Bridge", "ConfigError", "Failure", "Headers", "PluginConf", "Provider", "Refusal", "StoreAway",
-    "StreamReader", "Tool", "Usage", "UsageRecord", "Whole", "Wire", "bearer", "header", "hookimpl", "new_rid",
-    "refuse",
+    "Ask", "Bridge", "ConfigError", "Failure", "Headers", "Look", "Member", "PluginConf", "Provider", "Refusal", "StoreAway",
+    "StreamReader", "Told", "Tool", "ToolCall", "Turns", "Usage", "UsageRecord", "Whole", "Wire", "bearer", "check_url", "guarded_session", "header", "hookimpl", "new_rid",
+    "refuse", "resolve_secret",
 ]
