@@ -163,6 +163,11 @@ class Conf(Strict):
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.server.host, self.server.host)
         return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{self.server.port}"
 
+    @property
+    def admin_url(self) -> str:
+        """Where the console is."""
+        return f"{self.base_url}/admin/"
+
 
 def find(path: str | None = None) -> Path | None:
     """The file that `load` reads: `path`, else $SMARTOKEN_CONF, else ./conf/smartoken.toml if there, else None."""
@@ -196,6 +201,11 @@ def parse(text: str, where: str, variables: Mapping[str, str] | None = None) -> 
     conf = decode(Conf, tables, where)
     conf._file = where
     return conf
+
+
+def with_workers(conf: Conf, workers: int) -> Conf:
+    """The same with another number of workers (the option --workers of `serve`)."""
+    return conf.model_copy(update={"server": conf.server.model_copy(update={"workers": workers})})
 
 
 def _read(file: Path) -> str:

@@ -61,8 +61,9 @@ def _sentence(model: type[BaseModel], fault: Mapping[str, Any], prefix: str) -> 
         return f"'{key}' is a table; write it as [{key}]"
     text = fault["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list")
     value = fault.get("input")
-    # A validator of ours says what it wants to show; it keeps quiet where the value may be a secret.
-    shown = "" if fault["type"] == "value_error" or isinstance(value, (dict, list)) else f" (it is {value!r})"
+    # A validator of ours says itself what may be shown; a model that may hold secrets shows nothing.
+    hide = model.model_config.get("hide_input_in_errors") or fault["type"] == "value_error"
+    shown = "" if hide or isinstance(value, (dict, list)) else f" (it is {value!r})"
     return f"'{key}': {text[:1].lower()}{text[1:]}{shown}"
 
 

@@ -79,7 +79,10 @@ class Route:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Model:
-    """What a client asks for. `routes[wire]` is ordered by priority, then by name; `public` is its /v1/models object."""
+    """What a client asks for. `routes[wire]` is ordered: native before bridged, then by priority, then by name.
+
+    `public` is its /v1/models object, empty when it is sold but not listed.
+    """
 
     slug: str
     type: str                          # llm, text2image, text2video, embedding, speech
@@ -104,3 +107,4 @@ class Snapshot:
     channels: Mapping[str, Channel]
     models_json: bytes                 # the ready answer of GET /v1/models
     seq: int = 0                       # the last entry of the CHANGES chain that it contains
+    models_etag: str = ""              # of models_json, quotes included

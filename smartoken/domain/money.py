@@ -3,10 +3,11 @@
 A price in µUSD per million tokens times a number of tokens is pUSD exactly, so nothing is ever rounded on the way.
 """
 
-from decimal import Decimal, InvalidOperation
+import re
 
 P_PER_U = 1_000_000
 U_PER_USD = 1_000_000
+PLAIN = re.compile(r"([+-]?)([0-9]{1,15})(?:\.([0-9]{1,6}0*))?")
 MAX_U = 2**63 // P_PER_U - 1  # what still fits an int64 in pUSD: about 9.2 million USD
 
 
@@ -17,14 +18,14 @@ def is_amount(value: object) -> bool:
 
 def usd_to_u(text: str) -> int:
     """'12.50' -> 12_500_000. ValueError on anything but a plain decimal of at most six places."""
-    try:
-        value = Decimal(text.strip())
-    except InvalidOperation:
-        raise ValueError(f"{text!r} is not an amount in USD; write it like 12.50") from None
-    amount = value * U_PER_USD
-    if not amount.is_finite() or amount != amount.to_integral_value() or abs(amount) > MAX_U:
-        raise ValueError(f"{text!r} is not an amount in USD of at most six decimal places and below 9.2 million")
-    return int(amount)
+    match = PLAIN.fullmatch(text.strip())
+    if not match:
+        raise ValueError(f"{text!r} is not an amount in USD; write it like 12.50, with at most six decimals")
+    sign, whole, part = match[1], match[2], match[3] or ""
+    amount_u = int(whole) * U_PER_USD + int(part.ljust(6, "0")[:6])
+    if amount_u > MAX_U:
+        raise ValueError(f"{text!r} is more than the 9.2 million USD that an amount may be")
+    return -amount_u if sign == "-" else amount_u
 
 
 def show_u(amount_u: int) -> str:

@@ -5,6 +5,8 @@ The manual for plugin authors is plugins/README.md.
 
 
 
+from pydantic import ConfigDict
+
 from smartoken.domain.trace import new_rid
 from smartoken.domain.usage import COUNTED, ESTIMATED, NONE, REPORTED, Usage, UsageRecord
 from smartoken.errors import ConfigError, Refusal, StoreAway, refuse
@@ -33,6 +35,8 @@ from smartoken.strict import Strict, Whole
 
 class PluginConf(Strict):
     """Base of a plugin's settings: `class Conf(PluginConf)` in the plugin's file is the table [plugins.<name>]."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)  # a setting may be a secret
 
 
 __all__ = [

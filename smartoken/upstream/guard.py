@@ -5,6 +5,7 @@ socket factory sees the very address that is then connected, so a name that chan
 rebinding), a redirect or an odd spelling of an address gains nothing.
 """
 
+import errno
 import socket
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -31,6 +32,9 @@ _LOCAL_NAT64 = ip_network("64:ff9b:1::/48")
 
 class Blocked(OSError):
     """The guard says no. An OSError, so that aiohttp reports it as a failed connection."""
+
+    def __init__(self, why: str):
+        super().__init__(errno.EACCES, why)
 
 
 def check_address(text: str, allow_private: bool = False) -> None:

@@ -1,0 +1,88 @@
+"""What the commands that read or change the books share: the store that conf names, opened and closed again."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from smartoken.conf import Conf, load
+from smartoken.engine.auth import check_pepper
+from smartoken.engine.changes import Catalog, Conflict
+from smartoken.engine.seal import open_pepper, open_ring
+from smartoken.errors import ConfigError
+from smartoken.ports import Store
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """Conf, its store (open), and the catalog's writer on it."""
+
+    conf: Conf
+    store: Store
+    catalog: Catalog
+
+    async def pepper(self) -> bytes:
+        """The pepper of this data folder; ConfigError when the store's keys were made under another."""
+        pepper = open_pepper(self.conf.data_folder, self.conf.secrets.pepper)
+        await check_pepper(self.store, pepper)
+        return pepper
+
+
+def with_books(work: Callable[[Books], Awaitable[Result]]) -> Result:
+    """Run one command's work on the books. A race with another writer becomes a ConfigError that says so."""
+    async def run() -> Result:
+        async with opened(load()) as books:
+            return await work(books)
+    try:
+        return asyncio.run(run())
+    except Conflict as error:
+        raise ConfigError(f"{error}; nothing else was written after that, so run the command again") from None
+
+
+@asynccontextmanager
+async def opened(conf: Conf) -> AsyncIterator[Books]:
+    """The books that a configuration names."""
+    store = open_store(conf)
+    await store.open()
+    try:
+        yield Books(conf, store, Catalog(store, open_ring(conf.data_folder, conf.secrets.key_ring), node="cli"))
+    finally:
+        await store.close()
+
+
+def open_store(conf: Conf) -> Store:
+    """The store of `store.url`, not opened yet; plugins are only loaded for a scheme that is not built in."""
+    from smartoken.plugin import builtin, loader
+
+    scheme = conf.store.url.partition("://")[0]
+    factory = builtin.smartoken_adapters()["store"].get(scheme)
+    if factory:
+        return factory(conf.store.url)
+    return loader.load(conf).registry.adapter("store", conf.store.url, conf.file)
+
+
+def show_json(value: Any) -> None:
+    """One JSON document on stdout, for scripts."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def show_table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """A table on stdout; what people named things is shown as it is, brackets too."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(*titles)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    Console().print(table)
+
+
+def date(ms: int) -> str:
+    """Milliseconds since 1970 as a date in UTC, for people; '' for 0."""
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M") if ms else ""

@@ -1,0 +1,42 @@
+"""`smartoken serve`: hold the port, make the demo if asked, keep the workers alive, say where everything is."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from smartoken.cli import ConfOption, use_conf
+
+
+def register(app: typer.Typer) -> None:
+    @app.command()
+    def serve(
+        port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one (env PORT).")] = None,
+        workers: Annotated[int | None, typer.Option(min=1, max=256, help="Worker processes.")] = None,
+        demo: Annotated[bool, typer.Option("--demo", help="Make a demo catalog, account and key first.")] = False,
+        conf: ConfOption = None,
+    ) -> None:
+        """Start the gateway and keep it running until SIGTERM or Ctrl-C."""
+        use_conf(conf)
+        if port is not None:
+            os.environ["PORT"] = str(port)
+        raise typer.Exit(_serve(workers, demo))
+
+
+def _serve(workers: int | None, demo: bool) -> int:
+    from smartoken import supervisor
+    from smartoken.cli import _banner
+    from smartoken.conf import load
+
+    conf = load()
+    with supervisor.hold_port(conf.server.host, conf.server.port) as held:
+        os.environ["PORT"] = str(held.getsockname()[1])
+        conf = load()
+        count = workers or conf.server.workers
+        ready = lambda: _banner.show(conf, count)
+        if demo:
+            from smartoken.cli import _demo
+
+            made = _demo.prepare(conf)
+            ready = lambda: _banner.show_demo(conf, made)
+        return supervisor.Supervisor(count, drain_s=conf.server.drain_s, ready=ready).run()

@@ -1,0 +1,45 @@
+"""Where a secret comes from: `env:NAME` or `file:path`. One resolver for conf, the catalog and the plugins."""
+
+import os
+from pathlib import Path
+
+from smartoken.domain.documents import SECRET_REFS
+from smartoken.errors import ConfigError
+
+
+def resolve(ref: str) -> str:
+    """The secret behind `env:NAME` or `file:path`, without surrounding white space; read anew at each call.
+
+    ConfigError for another kind of text (which is never repeated: it may be the secret itself), for a variable or
+    file that is not there, and for an empty secret: an empty one is a mistake, never "no secret".
+    """
+    kind, _, rest = ref.partition(":")
+    if f"{kind}:" not in SECRET_REFS or not rest.strip():
+        raise ConfigError("A secret is written as env:NAME or file:path, never as the secret itself; "
+                          "put it into a variable or a file and name that.")
+    rest = rest.strip()
+    return _from_env(rest) if kind == "env" else _from_file(rest)
+
+
+def _from_env(name: str) -> str:
+    value = os.environ.get(name)
+    if value is None:
+        raise ConfigError(f"env:{name}: the environment variable {name} is not set; "
+                          "export it for the process that serves, then start it again.")
+    if not value.strip():
+        raise ConfigError(f"env:{name}: the environment variable {name} is empty; give it the secret, or remove the "
+                          "reference.")
+    return value.strip()
+
+
+def _from_file(path: str) -> str:
+    try:
+        value = Path(path).expanduser().read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigError(f"file:{path}: cannot be read ({error.strerror}); write the secret into that file and let "
+                          "the process that serves read it.") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"file:{path}: is not UTF-8 text; write the secret into it as plain text.") from None
+    if not value:
+        raise ConfigError(f"file:{path}: the file is empty; write the secret into it, or remove the reference.")
+    return value

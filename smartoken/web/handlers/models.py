@@ -1,0 +1,58 @@
+"""GET /v1/models and /v1/models/{slug}: public, from the snapshot, revalidated by ETag."""
+
+import hashlib
+from typing import Any
+
+import msgspec
+from tornado.web import RequestHandler
+
+from smartoken.errors import Refusal, refuse
+
+
+def routes(gateway: Any) -> list[tuple]:
+    """Tornado's rows; `gateway.snapshots.current` is the catalog. A slug's slash may come plain or as %2F."""
+    return [(r"/v1/models", ModelList, {"gateway": gateway}), (r"/v1/models/(.+)", OneModel, {"gateway": gateway})]
+
+
+class _Public(RequestHandler):
+    """JSON for anybody, that a client may keep but must ask about again: a price change shows within 3 s."""
+
+    etag = ""
+
+    def initialize(self, gateway: Any) -> None:
+        self.gateway = gateway
+
+    def compute_etag(self) -> str:
+        return self.etag
+
+    def answer(self, body: bytes, etag: str) -> None:
+        self.etag = etag
+        self.set_header("Content-Type", "application/json")
+        self.set_header("Cache-Control", "no-cache")
+        self.finish(body)
+
+    def head(self, *args: str) -> None:
+        self.get(*args)
+
+
+class ModelList(_Public):
+    def get(self) -> None:
+        snapshot = self.gateway.snapshots.current
+        self.answer(snapshot.models_json, snapshot.models_etag)
+
+
+class OneModel(_Public):
+    def get(self, slug: str) -> None:
+        model = self.gateway.snapshots.current.models.get(slug)
+        if model is None or not model.public:
+            self._refuse(refuse("not_found", f"There is no model '{slug}'; GET /v1/models lists those there are.",
+                                code="model_not_found", param="model"))
+            return
+        body = msgspec.json.encode(dict(model.public))
+        self.answer(body, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+
+    def _refuse(self, refusal: Refusal) -> None:
+        self.set_status(refusal.status)
+        self.set_header("Content-Type", "application/json")
+        self.finish(msgspec.json.encode({"error": {"message": refusal.message, "type": refusal.type,
+                                                   "code": refusal.code, "param": refusal.param}}))
