@@ -12,6 +12,7 @@ ERRORS = {
     "model_not_found": MISSING,
     "context_length_exceeded": CALLER,
     "content_policy_violation": CALLER,
+    "moderation_blocked": CALLER,
     "content_filter": CALLER,
 }
 
@@ -20,4 +21,4 @@ ERRORS = {
 def smartoken_providers():
     return [Provider("openai", title="OpenAI", base_url="https://api.openai.com/v1",
                      docs="https://platform.openai.com/docs/api-reference",
-                     speaks={"openai.chat": "/chat/completions"}, errors=ERRORS)]
+                     speaks={"openai.chat": "/chat/completions", "openai.images": "/images/generations"}, errors=ERRORS)]

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from smartoken.plugin import Failure, Refusal
+from smartoken.plugin import FAILED, Failure, Refusal, Said
 
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
@@ -62,3 +62,26 @@ def _failure(error: dict[str, Any]) -> Failure:
     status = code if type(code) is int and 400 <= code <= 599 else 0
     return Failure(message=str(error.get("message") or "")[:_LONGEST], code="" if code is None else str(code),
                    type=str(error.get("type") or ""), status=status)
+
+
+# our states of a job, in the four words that OpenAI's SDK knows
+_STATUS = {"new": "queued", "sending": "queued", "running": "in_progress", "made": "in_progress",
+           "stored": "in_progress", "done": "completed"}
+
+
+def job_status(job: Any) -> str:
+    """queued, in_progress, completed or failed."""
+    return _STATUS.get(job.state, "failed")
+
+
+def job_error(job: Any) -> dict[str, str] | None:
+    """`{code, message}` of a job that failed."""
+    if job_status(job) != "failed":
+        return None
+    fault = job.fault
+    return {"code": fault.code if fault else job.state, "message": fault.message if fault else f"The job is {job.state}."}
+
+
+def failed(failure: Failure) -> Said:
+    """What long work amounts to when its answer is an error."""
+    return Said(FAILED, failure=failure)

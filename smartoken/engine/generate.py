@@ -1,4 +1,4 @@
-"""A new job: checked, priced, written down, paid for in advance, and then on its way. And the job that is there already.
+"""A new job: checked, priced, written down, paid in advance, then on its way; or the one that is there already.
 
 With an `Idempotency-Key` a claim is written first (a document of the collection `jobs` whose id begins with '~'): it
 names the job, so that the same call, repeated on any node, finds it instead of making a second one.

@@ -160,7 +160,7 @@ async def _read(maker: Maker, reply: Reply, ask: Ask) -> Said:
         if len(reply.body) > THREAD_BYTES:
             return await asyncio.to_thread(maker.read, reply.body, ask)
         return maker.read(reply.body, ask)
-    except (ValueError, KeyError, TypeError) as error:   # msgspec's errors are ValueErrors
+    except (ValueError, KeyError, TypeError, AttributeError) as error:   # msgspec's errors are ValueErrors
         return Said(GONE, failure=Failure(f"The upstream's answer cannot be read: {error}", code="not_readable"))
 
 
@@ -295,6 +295,12 @@ async def cancel(jobs: Any, job: Job) -> None:
         raise Refusal(409, "invalid_request_error", f"A job in the state '{job.state}' cannot be canceled.",
                       code="not_cancelable")
     try:
+        # A look first: an upstream may take the call for "forget it" when the work has begun.
+        reply = await errand.send(gateway.pool, channel, maker, maker.poll(job.upstream_id), POLL_S)
+        said = await _read(maker, reply, generate.ask_of(jobs, job))
+        if not said.waiting:
+            raise Refusal(409, "invalid_request_error", "The upstream has begun, so this cannot be canceled any more.",
+                          code="not_cancelable")
         reply = await errand.send(gateway.pool, channel, maker, maker.cancel(job.upstream_id), POLL_S)
     except Unanswered:
         raise refuse("upstream", "The upstream did not answer; try again.", code="upstream_failed",

@@ -44,7 +44,8 @@ class Filling:
     """The registry while hooks fill it. `add` takes one plugin's answer to one hook; `freeze` ends it."""
 
     tables: dict[str, dict] = field(default_factory=lambda: {name: {} for name in (
-        "providers", "wires", "paths", "job_paths", "bridges", "routers", "tools", *(f"adapters.{port}" for port in PORTS))})
+        "providers", "wires", "paths", "job_paths", "bridges", "routers", "tools",
+        *(f"adapters.{port}" for port in PORTS))})
     lists: dict[str, list] = field(default_factory=lambda: {"gates": [], "handlers": []})
     owners: dict[tuple[str, Any], str] = field(default_factory=dict)
     gave: dict[str, list[str]] = field(default_factory=dict)

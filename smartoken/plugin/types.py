@@ -201,6 +201,7 @@ class Said(msgspec.Struct, frozen=True):
     video_ms: int | None = None
     failure: Failure | None = None
     tokens: Mapping[str, Any] | None = None        # a usage object that belongs into the answer as it is
+    waiting: bool = False              # RUNNING, but not begun: it may still be canceled
 
 
 @dataclass(frozen=True, slots=True)
