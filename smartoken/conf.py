@@ -74,7 +74,10 @@ class Server(Strict):
 
 
 class Data(Strict):
+    """`node` is this machine's name in books and journals; '' is its host name."""
+
     folder: Annotated[str, Field(min_length=1)] = "var"
+    node: Annotated[str, Field(max_length=48, pattern=r"^[A-Za-z0-9-]*$")] = ""
 
 
 class Store(Strict):

@@ -112,7 +112,7 @@ class Gateway:
         """A new account with `usd` on it ('' tops nothing up) and a key."""
         acct = json.loads(self.run("account", "create", name, "--json"))["id"]
         if usd:
-            self.run("account", "topup", acct, "--usd", usd)
+            self.run("account", "topup", acct, usd)
         made = json.loads(self.run("key", "create", acct, "--json", *key_options))
         return Client(acct, made["key"], made["kid"], usd_to_u(usd) if usd else 0)
 
@@ -249,6 +249,6 @@ class Gateway:
         for client in clients:
             shown = self.account(client)
             cost_p = sum(row.cost_p for row in self.records(client))
-            assert shown["held_u"] == shown["leased_u"] == 0, shown
+            assert shown["balance_u"] == shown["available_u"], f"something is still set aside: {shown}"
             assert client.credit_u - shown["balance_u"] == cost_p // P_PER_U, shown
         return self.records()

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 OK, WARNING, WRONG = "ok", "warning", "wrong"
 COLOURS = {OK: "green", WARNING: "yellow", WRONG: "bold red"}
-REMOTE_DISKS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs")
+REMOTE_DISKS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs",
+                "fuse.glusterfs")
 FULL, NEARLY_FULL = 0.95, 0.90                # used part of the disk; the journal refuses work at FULL
 RELEASED_S = 1_767_225_600                    # 2026-01-01: no clock that is right says less
 
@@ -159,7 +160,7 @@ def _clock(conf: "Conf") -> tuple[str, str]:
 
 
 def _files(conf: "Conf") -> tuple[str, str]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     wanted = 2 * conf.server.max_connections + 200  # a client and an upstream socket each, and some files
     if soft != resource.RLIM_INFINITY and soft < wanted:
         return WARNING, (f"{soft} open files allowed, {wanted} needed for 'server.max_connections'; raise it "

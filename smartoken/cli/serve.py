@@ -39,4 +39,14 @@ def _serve(workers: int | None, demo: bool) -> int:
 
             made = _demo.prepare(conf)
             ready = lambda: _banner.show_demo(conf, made)
-        return supervisor.Supervisor(count, drain_s=conf.server.drain_s, ready=ready).run()
+        return supervisor.Supervisor(count, drain_s=conf.server.drain_s, ready=ready,
+                                     env=_shared_figures(conf)).run()
+
+
+def _shared_figures(conf) -> dict[str, str]:
+    """Workers keep their figures for /metrics in files of one folder, emptied at each start (see engine/metrics.py)."""
+    folder = conf.data_folder / "metrics"
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.db"):
+        old.unlink()
+    return {"PROMETHEUS_MULTIPROC_DIR": str(folder)}

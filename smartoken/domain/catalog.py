@@ -74,6 +74,7 @@ class Route:
     wire: str
     path: str
     upstream_name: str
+    endpoint: Any = None               # smartoken.engine.endpoint.Endpoint
     bridge: Any = None                 # smartoken.plugin.types.Bridge
 
 

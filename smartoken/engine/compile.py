@@ -11,6 +11,7 @@ import msgspec
 from smartoken.domain.catalog import Channel, Model, Route, Snapshot
 from smartoken.domain.documents import SEALED, ChannelDoc, ModelDoc, from_store
 from smartoken.domain.pricing import Pricing
+from smartoken.engine.endpoint import Endpoint, endpoint_of
 from smartoken.engine.seal import Sealer
 from smartoken.errors import ConfigError
 from smartoken.plugin.types import Bridge, Provider
@@ -22,6 +23,9 @@ ASKED_FOR = frozenset({"openai.responses"})
 TYPES_OF_WIRE = {"chat": "llm", "responses": "llm", "messages": "llm", "images": "text2image", "videos": "text2video",
                  "embeddings": "embedding", "speech": "speech"}
 """What a wire carries, by the last word of its name; a wire of another name carries every type of model."""
+
+
+Endpoints = dict[tuple[str, str], Endpoint]    # by channel and path: one for all models
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +54,19 @@ def compile_snapshot(documents: Mapping[str, Iterable[dict[str, Any]]], gifts: A
     `gifts` has `providers` and `bridges` (a Registry, or Gifts). `secret` resolves references (secrets.resolve).
     """
     problems: list[Problem] = []
+    endpoints: Endpoints = {}
     channels = _each(documents["channels"], "channel", problems,
                      lambda stored: _channel(stored, gifts, sealer, secret, problems))
+    for name, channel in list(channels.items()):
+        try:
+            endpoints |= {(name, path): endpoint_of(channel, path) for path in channel.wires.values()}
+        except Exception as error:         # an odd URL or header (ValueError), or whatever a plugin's `auth` raises
+            said = error if isinstance(error, ValueError) else type(error).__name__
+            problems.append(Problem(f"channel '{name}'", f"no request can be made of its URL, headers and credential: "
+                                                         f"{said}; correct them"))
+            del channels[name]
     models = _each(documents["models"], "model", problems,
-                   lambda stored: _model(stored, list(channels.values()), gifts.bridges))
+                   lambda stored: _model(stored, list(channels.values()), endpoints, gifts.bridges))
     for model in models.values():
         if not model.routes:
             problems.append(Problem(f"model '{model.slug}'", "no channel serves it; name it in the 'models' of a "
@@ -100,7 +113,8 @@ def _channel(stored: dict[str, Any], gifts: Any, sealer: Sealer, secret: Callabl
         first_byte_s=doc.timeouts.first_byte_s, idle_s=doc.timeouts.idle_s, total_s=doc.timeouts.total_s,
         cancel_stops_billing=(provider.cancel_stops_billing if doc.cancel_stops_billing is None
                               else doc.cancel_stops_billing),
-        proxy=doc.proxy, settings=MappingProxyType(dict(doc.settings)), rev=stored["rev"])
+        proxy=doc.proxy, settings=MappingProxyType({**provider.quirks, **doc.settings}),
+        rev=stored["rev"])
 
 
 def _base_url(provider: Provider) -> str:
@@ -142,21 +156,21 @@ def _wires(doc: ChannelDoc, provider: Provider, where: str, problems: list[Probl
     return MappingProxyType(served)
 
 
-def _model(stored: dict[str, Any], channels: list[Channel],
+def _model(stored: dict[str, Any], channels: list[Channel], endpoints: Endpoints,
            bridges: Mapping[tuple[str, str], Bridge]) -> Model | None:
     doc = from_store(ModelDoc, stored)
     if not doc.active:
         return None
     price = doc.pricing.price(doc.price_rev)
     return Model(
-        slug=doc.slug, type=doc.type, price=price, routes=MappingProxyType(_routes(doc, channels, bridges)),
+        slug=doc.slug, type=doc.type, price=price, routes=MappingProxyType(_routes(doc, channels, endpoints, bridges)),
         public=MappingProxyType(_public(doc) if doc.public else {}), context_length=doc.context_length,
         max_output=doc.max_output, rpm=doc.rpm, tpm=doc.tpm, sizes=tuple(doc.available_sizes),
         ratios=tuple(doc.available_ratios), durations=tuple(doc.available_durations),
         settings=MappingProxyType(dict(doc.settings)))
 
 
-def _routes(doc: ModelDoc, channels: list[Channel],
+def _routes(doc: ModelDoc, channels: list[Channel], endpoints: Endpoints,
             bridges: Mapping[tuple[str, str], Bridge]) -> dict[str, tuple[Route, ...]]:
     """{wire of the client: routes}, native ones before bridged ones, then by priority, then by name."""
     found: dict[str, list[Route]] = {}
@@ -166,12 +180,13 @@ def _routes(doc: ModelDoc, channels: list[Channel],
         upstream_name = channel.models.get(doc.slug, doc.slug)
         wires = {wire: path for wire, path in channel.wires.items() if _carries(wire, doc.type)}
         for wire, path in wires.items():
-            found.setdefault(wire, []).append(Route(channel, wire, path, upstream_name))
+            found.setdefault(wire, []).append(Route(channel, wire, path, upstream_name, endpoints[channel.name, path]))
         for source in channel.bridges - wires.keys():
             target = next((wire for wire in wires if (source, wire) in bridges), None)
             if target and _carries(source, doc.type):
                 found.setdefault(source, []).append(
-                    Route(channel, target, wires[target], upstream_name, bridges[source, target]))
+                    Route(channel, target, wires[target], upstream_name, endpoints[channel.name, wires[target]],
+                          bridges[source, target]))
     return {wire: tuple(sorted(routes, key=_order)) for wire, routes in sorted(found.items())}
 
 

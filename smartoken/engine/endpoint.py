@@ -1,6 +1,6 @@
 """Everything about a route's requests that is the same every time: where to connect, the head, the limits."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import smartoken
@@ -12,10 +12,10 @@ USER_AGENT = f"smartoken/{smartoken.__version__}"
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """`head` ends just before the value of Content-Length."""
+    """`head` ends just before the value of Content-Length; it holds the credential, so it is never shown."""
 
     origin: Origin
-    head: bytes
+    head: bytes = field(repr=False)
     limits: Limits
 
 

@@ -1,5 +1,6 @@
 """The parts of one running process, put together by main.py and passed to whoever serves a request."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,7 @@ from smartoken.engine.ledger import Ledger
 from smartoken.engine.metrics import Metrics
 from smartoken.engine.routing import RetryBudget
 from smartoken.engine.snapshot import SnapshotKeeper
-from smartoken.ports import Clock, Limiter, Store
+from smartoken.ports import Clock, Limiter, Media, Store
 from smartoken.upstream.pool import Pool
 
 
@@ -38,10 +39,13 @@ class Gateway:
     metrics: Metrics
     strict: bool = False
     ready: bool = False
+    connections: Callable[[], int] = lambda: 0      # open client connections; the server sets it
     health: HealthBook = field(default_factory=HealthBook)
     retries: RetryBudget = field(default_factory=RetryBudget)
     calls: set = field(default_factory=set)         # engine.relay.Call, those that hold money
     estimates: dict[str, Estimate] = field(default_factory=dict)
+    media: Media | None = None                      # where results are kept
+    jobs: Any = None                                # engine.jobs.Jobs: long generations
 
     def estimate(self, slug: str) -> Estimate:
         """What was learned of a model so far."""

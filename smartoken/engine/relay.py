@@ -5,6 +5,7 @@
 
 `admit` may find no money at hand; then the door awaits `prepare` and admits again. Whatever happens after a hold, the
 call is settled exactly once (engine/settle.py), synchronously, before the last bytes go to the client.
+It is one file because every function in it moves that one state.
 """
 
 import asyncio
@@ -356,6 +357,17 @@ class Call:
         if not self.left:
             self.client.write(self.wire.refuse_in_stream(refusal, self.rid))
             self.client.finish()
+
+    def stop(self) -> None:
+        """The process ends: charge what was delivered; a call without an answer yet costs nothing."""
+        if self.done:
+            return
+        if self.exchange is not None:
+            self._drop()
+        if self.committed:
+            settle.finish(self, "cut", self.reader.usage(), self.counted)
+        else:
+            settle.finish(self, "failed", None, 0, 503)
 
     # -- the client ----------------------------------------------------------------------------------------------------
 

@@ -42,6 +42,7 @@ class SnapshotKeeper:
         self.problems: tuple[Problem, ...] = ()
         self._compiled_from = b""          # what `current` was made of, see _essence
         self._stale = False                # a refresh is due, because one failed or changes were heard
+        self._unheard = False              # a listener missed a batch
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -76,15 +77,27 @@ class SnapshotKeeper:
 
     async def _run(self, seq: int) -> None:
         async for batch in follow(self._store, seq, poll_s=self._poll_s, resync_s=self._resync_s):
+            if self._unheard:
+                batch = batch._replace(resync=True)
+            self._unheard = not await self._tell(batch)
             try:
                 await self._hear(batch)
             except Exception:              # a fault of ours in one batch must not end the following of all others
                 self._stale = True
                 log.exception("a batch of catalog changes failed; the catalog is read anew")
 
-    async def _hear(self, batch: Batch) -> None:
+    async def _tell(self, batch: Batch) -> bool:
+        """Let the listeners hear it; False when one failed, which then has to read everything anew."""
+        heard = True
         for listener in self._listeners:
-            await listener(batch)
+            try:
+                await listener(batch)
+            except Exception:              # whatever ails one, the others and the snapshot go on
+                heard = False
+                log.exception("a listener failed on a batch of catalog changes; it gets a resync next")
+        return heard
+
+    async def _hear(self, batch: Batch) -> None:
         if batch.resync or any(change.collection in COMPILED for change in batch.changes):
             self._stale = True
         if self._stale:

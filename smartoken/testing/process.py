@@ -18,13 +18,14 @@ class UpstreamProcess:
     def __init__(self, count_file: str | Path | None = None, *, port: int = 0, core: int | None = None,
                  manner: str = "", work_ms: int = 300, small: bool = False):
         self.count_file = count_file
-        command = [sys.executable, "-m", "smartoken.testing.upstream", "--port", str(port), "--manner", manner]
+        command = [sys.executable, "-m", "smartoken.testing.upstream", "--with-parent",
+                   "--port", str(port), "--manner", manner]
         if count_file is not None:
             command += ["--count-file", str(count_file)]
         command += ["--work-ms", str(work_ms), *(["--small"] if small else [])]
         if core is not None:
             command += ["--core", str(core)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.url = self.process.stdout.readline().strip()
         if not self.url:
             raise RuntimeError(f"the upstream did not start: exit {self.process.wait()}")
@@ -51,10 +52,6 @@ class UpstreamProcess:
         """The long work that was accepted, in order."""
         return self._control("/_made")
 
-    def script(self, *plays: str, **match: str) -> None:
-        """As Upstream.script."""
-        self._control("/_script", {"plays": list(plays), **match})
-
     def attempts(self) -> dict[str, Line]:
         """{id: last line} of the count file."""
         return attempts(self.count_file)
@@ -65,7 +62,7 @@ class UpstreamProcess:
 
     def stop(self) -> None:
         """End the process and wait for it."""
-        self.process.terminate()
+        self.process.stdin.close()
         self.process.wait()
         self.process.stdout.close()
 

@@ -301,7 +301,8 @@ class Line(asyncio.Protocol):
         self.exchange.framed = framed
 
     def on_body(self, data: bytes) -> None:
-        self._chunks.append(data)
+        if not self._complete:
+            self._chunks.append(data)
 
     def on_message_complete(self) -> None:
         if self._head_known:

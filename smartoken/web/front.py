@@ -7,6 +7,7 @@ the connection is not read until the answer is done.
 
 A client that closes its sending side counts as gone, as with nginx's defaults and Tornado: an answer that is not
 written yet is given up. (An answer already written is still delivered.)
+It is one file: one connection's state, which all its call-backs share.
 """
 
 import asyncio

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import socket
 import stat
 import subprocess
@@ -157,6 +158,20 @@ def test_the_demo_keeps_what_the_operator_changed(run, tmp_path, env):
     again = demo(tmp_path, env)
     assert again["API_KEY"] != first["API_KEY"], "a revoked key is not handed out"
     assert "290000" in run("catalog", "export").stdout
+
+
+def test_the_banner_s_curl_line_can_be_copied_whatever_the_width(env, tmp_path):
+    code = """
+from smartoken.cli._banner import show_demo
+from smartoken.conf import Conf
+show_demo(Conf(), {"BASE_URL": "http://h:1/v1", "API_KEY": "stk-live-x", "ADMIN_URL": "http://h:1/admin/",
+                   "MODEL": "sandbox/echo"})
+"""
+    told = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env | {"COLUMNS": "40"}, capture_output=True,
+                          text=True, check=True)
+    words = shlex.split(told.stdout[told.stdout.index("curl "):].splitlines()[0])
+    assert words[:3] == ["curl", "-N", "http://h:1/v1/chat/completions"] and "Authorization: Bearer stk-live-x" in words
+    assert json.loads(words[-1])["model"] == "sandbox/echo"
 
 
 def test_the_demo_needs_its_sandbox(run, tmp_path):

@@ -272,6 +272,8 @@ def test_store_away(tmp_path):
         assert refusal.value.status == 503
         lossy.away = False
         mine.settle(await mine.hold(A, "m", P), P)
+        await mine.close_all()
+        assert (await house.ledgers[0].balance("a")).charged_p == 3 * P
 
     run(tmp_path, main)
 

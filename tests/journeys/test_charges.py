@@ -1,4 +1,6 @@
-"""Who leaves pays for what was delivered: client-received <= charged <= upstream-sent."""
+"""What a call costs when the client leaves or the upstream's usage cannot be believed."""
+
+import socket
 
 import pytest
 
@@ -8,6 +10,7 @@ from tests.journeys.conftest import SAY, rid_of
 
 @pytest.mark.parametrize("reads", [1, 12])
 def test_a_client_that_leaves_pays_for_what_it_got(gateway, sdk, upstream_process, reads):
+    """client-received <= charged <= upstream-sent; and the upstream is told to stop."""
     stream = sdk.chat.completions.create(model="steady", messages=SAY, stream=True)
     got = []
     for chunk in stream:
@@ -23,15 +26,42 @@ def test_a_client_that_leaves_pays_for_what_it_got(gateway, sdk, upstream_proces
     assert record.usage.input > 0 and record.cost_p == token_cost_p(PRICE, record.usage)
 
 
-def test_a_client_that_leaves_a_whole_answer_pays_for_it_once(gateway, client, upstream_process):
-    """The answer is finished in the background, and charged as reported."""
-    import socket
-    body = b'{"model":"slow","max_tokens":3,"x_fault":"delay","messages":[{"role":"user","content":"x"}]}'
-    before = len(gateway.records(client))
+@pytest.mark.parametrize("stream", [b"false", b"true"])
+def test_a_client_that_leaves_before_the_first_byte_is_charged_once(gateway, upstream_process, stream):
+    """A whole answer is finished in the background and charged as reported; a stream is stopped at its first event."""
+    leaver = gateway.client(f"leaver-{stream.decode()}", "1")
+    body = b'{"model":"slow","max_tokens":3,"x_fault":"slow?delay_ms=400","messages":[{"role":"user","content":"x"}],' \
+           b'"stream":' + stream + b',"seed":4711}'
     with socket.create_connection(("127.0.0.1", gateway.port)) as connection:
         connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "
-                           + client.key.encode() + b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-        until(lambda: upstream_process.seen()[-1]["model"] == "up-slow", "the call at the upstream")
-    rows = until(lambda: gateway.records(client)[before:], "the record")
-    assert len(rows) == 1 and rows[0].usage.output in (0, 3)
-    assert rows[0].cost_p == token_cost_p(PRICE, rows[0].usage)
+                           + leaver.key.encode() + b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        call = until(lambda: next((seen for seen in upstream_process.seen() if b'"stream":' + stream + b',"seed":4711'
+                                   in seen["body"].replace(b", ", b",")), None), "the call at the upstream")
+    row, = until(lambda: gateway.records(leaver), "the record")
+    sent = upstream_process.attempts()[call["id"]]
+    assert row.status == "cut" and row.usage.output <= sent.output
+    assert stream == b"true" or (row.usage.output, row.usage.source) == (3, "reported")
+    assert row.cost_p == token_cost_p(PRICE, row.usage)
+
+
+# play: where the usage charged comes from
+USAGES = {"ok": "reported", "usage_zero": "reported", "usage_twice": "reported", "usage_negative": "counted",
+          "usage_huge": "counted", "usage_float": "counted", "usage_bool": "counted", "no_usage": "counted"}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("play", USAGES)
+def test_a_usage_that_cannot_be_is_replaced_by_our_count(gateway, sdk, play, stream):
+    with sdk.chat.completions.with_streaming_response.create(
+            model="renamed", messages=SAY, max_tokens=20, stream=stream, extra_body={"x_fault": play}) as raw:
+        list(raw.iter_lines())
+        rid = rid_of(raw.headers)
+    record = gateway.record(rid)
+    assert (record.status, record.usage.source) == ("ok", USAGES[play])
+    if play == "usage_zero":
+        assert record.cost_p == 0, "a reported 0 is a value"
+    elif USAGES[play] == "reported":
+        assert record.usage.output == 20
+    else:
+        assert 0 < record.usage.output <= 20 and record.usage.input > 0
+    assert record.cost_p == token_cost_p(PRICE, record.usage)

@@ -82,7 +82,8 @@ conf: Conf
 
 @hookimpl
 def smartoken_providers():
-    return [Provider("acme", base_url=f"https://{conf.region}.acme.ai/v1", speaks={"w": "/x"}, quirks={"n": conf.retries})]
+    return [Provider("acme", base_url=f"https://{conf.region}.acme.ai/v1", speaks={"w": "/x"},
+                     quirks={"n": conf.retries})]
 """
     provider = folder("[plugins.acme]\nregion = 'eu'", acme=text).registry.providers["acme"]
     assert (provider.base_url, provider.quirks) == ("https://eu.acme.ai/v1", {"n": 2})
@@ -122,7 +123,7 @@ def test_an_unknown_name_names_the_nearest(folder, enabled, extra, says):
 
 
 def test_a_missing_folder_is_named():
-    with pytest.raises(ConfigError, match="'plugins.paths': nowhere is not a folder"):
+    with pytest.raises(ConfigError, match=r"'plugins\.paths': nowhere is not a folder"):
         loader.load(parse("[plugins]\npaths = ['nowhere']", "f.toml"))
 
 
@@ -156,7 +157,8 @@ def test_two_plugins_of_one_name_are_named_both(folder):
                                                                 "mean 'retry'?"),
     (ACME.replace("speaks={", "speaks={}, quirks={"), "speaks must be {wire: path} with at least one wire"),
     (ACME.replace('speaks=', 'headers=(("x", "a\\r\\nb"),), speaks='), "holds a control character"),
-    (HEAD + "@hookimpl\ndef smartoken_adapters():\n    return {'stor': {}}", "unknown port 'stor'; did you mean 'store'?"),
+    (HEAD + "@hookimpl\ndef smartoken_adapters():\n    return {'stor': {}}",
+     "unknown port 'stor'; did you mean 'store'?"),
     (HEAD + "@hookimpl\ndef smartoken_adapters():\n    return {'store': {'x': 1}}", "with a function for each name"),
     (HEAD + "@hookimpl\ndef smartoken_gates():\n    return [1]", "must give a list of functions; one is int"),
     (HEAD + "@hookimpl\ndef smartoken_gates():\n    return 1", "hook smartoken_gates: gave int"),

@@ -4,9 +4,9 @@ import hashlib
 from typing import Any
 
 import msgspec
-from tornado.web import RequestHandler
 
-from smartoken.errors import Refusal, refuse
+from smartoken.errors import refuse
+from smartoken.web.app import ApiHandler
 
 
 def routes(gateway: Any) -> list[tuple]:
@@ -14,8 +14,8 @@ def routes(gateway: Any) -> list[tuple]:
     return [(r"/v1/models", ModelList, {"gateway": gateway}), (r"/v1/models/(.+)", OneModel, {"gateway": gateway})]
 
 
-class _Public(RequestHandler):
-    """JSON for anybody, that a client may keep but must ask about again: a price change shows within 3 s."""
+class _Public(ApiHandler):
+    """For anybody; a client may keep the answer but must ask about it again: a price change shows within 3 s."""
 
     etag = ""
 
@@ -27,12 +27,8 @@ class _Public(RequestHandler):
 
     def answer(self, body: bytes, etag: str) -> None:
         self.etag = etag
-        self.set_header("Content-Type", "application/json")
         self.set_header("Cache-Control", "no-cache")
         self.finish(body)
-
-    def head(self, *args: str) -> None:
-        self.get(*args)
 
 
 class ModelList(_Public):
@@ -45,14 +41,7 @@ class OneModel(_Public):
     def get(self, slug: str) -> None:
         model = self.gateway.snapshots.current.models.get(slug)
         if model is None or not model.public:
-            self._refuse(refuse("not_found", f"There is no model '{slug}'; GET /v1/models lists those there are.",
-                                code="model_not_found", param="model"))
-            return
+            raise refuse("not_found", f"There is no model '{slug}'; GET /v1/models lists those there are.",
+                         code="model_not_found", param="model")
         body = msgspec.json.encode(dict(model.public))
         self.answer(body, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
-
-    def _refuse(self, refusal: Refusal) -> None:
-        self.set_status(refusal.status)
-        self.set_header("Content-Type", "application/json")
-        self.finish(msgspec.json.encode({"error": {"message": refusal.message, "type": refusal.type,
-                                                   "code": refusal.code, "param": refusal.param}}))

@@ -1,0 +1,1 @@
+"""Media in Alibaba Cloud OSS."""

@@ -1,0 +1,217 @@
+"""The one composition root: configuration -> plugins -> adapters -> engine -> web; serve; drain.
+
+A worker calls `run`. Parts are opened in the order in which they need each other and closed in reverse, whatever failed
+on the way. At the end calls settle first, then the journal is shipped, then the leases are given back.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+
+import uvloop
+
+from smartoken.adapters.clock import SystemClock
+from smartoken.conf import Conf
+from smartoken.engine.access import Access
+from smartoken.engine.auth import Keys, check_pepper
+from smartoken.engine.gateway import Gateway
+from smartoken.engine.jobs import Jobs
+from smartoken.engine.journal import Journal
+from smartoken.engine.leases import Leases
+from smartoken.engine.ledger import Ledger
+from smartoken.engine.metrics import Counted, Metrics
+from smartoken.engine.replay import replay, replay_neighbours
+from smartoken.engine.seal import open_pepper, open_ring
+from smartoken.engine.ship import Shipper
+from smartoken.engine.snapshot import SnapshotKeeper
+from smartoken.errors import StoreAway
+from smartoken.plugin import loader
+from smartoken.plugin.host import Host
+from smartoken.upstream.pool import Pool
+from smartoken.web.app import make_app
+from smartoken.web.door import Door
+from smartoken.web.render import renderer
+from smartoken.web.http1 import Edge
+from smartoken.web.server import FrontServer
+
+log = logging.getLogger("smartoken")
+
+METRICS_S = 5
+ORPHANS_S = 30           # how often journals of dead neighbours are looked for
+SETTLE_S = 5             # after the drain, for calls whose client left
+
+
+def run(conf: Conf, index: int, ready: Callable[[], None]) -> None:
+    """Serve as worker `index` until SIGTERM, then drain. `ready` is called once it answers."""
+    logging.basicConfig(level=conf.log.level.upper(), stream=sys.stderr,
+                        format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    uvloop.run(serve(conf, index, ready))
+
+
+async def serve(conf: Conf, index: int, ready: Callable[[], None]) -> None:
+    """Open everything, serve until told to stop, drain, close in reverse."""
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    async with contextlib.AsyncExitStack() as stack:
+        host = loader.load(conf)
+        gateway = await open_gateway(conf, index, host, stack)
+        server = await open_server(conf, gateway, host, stack)
+        gateway.ready = True
+        gc.collect()
+        gc.freeze()                         # what was made at the start lives for ever: never walk it again
+        gc.set_threshold(50_000, 50, 100)
+        ready()
+        await stop.wait()
+        log.info("worker %d drains", index)
+        await server.drain(conf.server.drain_s)
+        gateway.ready = False
+        await settled(gateway)
+
+
+async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.AsyncExitStack) -> Gateway:
+    """The engine, opened; the stack closes it."""
+    clock, registry = SystemClock(), host.registry
+    node = f"{conf.data.node or socket.gethostname().split('.')[0]}-{index}"
+    store = Counted(registry.adapter("store", conf.store.url, conf.file))
+    await store.open()
+    stack.push_async_callback(store.close)
+    limiter = registry.adapter("limiter", conf.limiter.url, conf.file)
+    await limiter.open()
+    stack.push_async_callback(limiter.close)
+
+    ledger = Ledger(store, node, clock)
+    root = journal_root(conf)
+    journal = Journal(root / node, node, clock)
+    await journal.open()
+    stack.callback(journal.close)
+    await own_remains(journal, store, ledger)
+    leases = Leases(ledger, clock, f"{node}.{journal.boot}", journal.intent)
+    metrics = Metrics()
+    access = Access(sys.stdout.fileno(), index)
+    stack.callback(access.flush)
+    shipper = Shipper(journal, leases, store, host_told := Told(host))
+    stack.push_async_callback(give_back, shipper, leases)
+    stack.push_async_callback(host_told.close)
+
+    pepper = open_pepper(conf.data_folder, conf.secrets.pepper)
+    with contextlib.suppress(StoreAway):    # then it is checked at the next start
+        await check_pepper(store, pepper)
+    keys = Keys(store, pepper, now_ms=clock.now_ms)
+    stack.push_async_callback(keys.close)
+    sealer = open_ring(conf.data_folder, conf.secrets.key_ring)
+    snapshots = SnapshotKeeper(store, registry, sealer, conf.data_folder, listeners=(keys.apply,))
+    pool = Pool()
+    stack.push_async_callback(pool.close)
+    gateway = Gateway(conf=conf, node=node, registry=registry, store=store, clock=clock, limiter=limiter,
+                      ledger=ledger, leases=leases, journal=journal, keys=keys, snapshots=snapshots, pool=pool,
+                      access=access, metrics=metrics, strict=conf.money.durability == "strict")
+    await host.open(gateway)
+    stack.push_async_callback(host.close, gateway)
+    await snapshots.open()                  # after the plugins: some know their base URL only now
+    stack.push_async_callback(snapshots.close)
+    gateway.media = registry.adapter("media", conf.media.url, conf.file)
+    await gateway.media.open()
+    stack.push_async_callback(gateway.media.close)
+    gateway.jobs = Jobs(gateway, gateway.media)
+    await gateway.jobs.open()
+    stack.push_async_callback(gateway.jobs.close)
+    for work in (leases.run(), shipper.run(), orphans(root, node, store, ledger), measure(gateway)):
+        stack.push_async_callback(ended, asyncio.create_task(work))
+    return gateway
+
+
+async def open_server(conf: Conf, gateway: Gateway, host: Host, stack: contextlib.AsyncExitStack) -> FrontServer:
+    """The one listening server: the wires' paths by the hot door, all else by Tornado."""
+    registry = gateway.registry
+    doors = {path.encode(): Door(gateway, wire, conf.server.max_body) for path, wire in registry.paths.items()}
+    edge = Edge(connections_max=conf.server.max_connections or sys.maxsize,
+                connections_per_ip=conf.server.max_connections_per_ip or sys.maxsize)
+    server = FrontServer(make_app(gateway, list(registry.handlers)), doors, renderer(registry), edge)
+    stack.push_async_callback(server.close)
+    gateway.connections = lambda: server.counts()["connections"]
+    await server.listen(conf.server.host, conf.server.port, reuse_port=True)
+    return server
+
+
+def journal_root(conf: Conf) -> Path:
+    """Where the workers of this node keep their journals, a folder each."""
+    return conf.data_folder / "journal"
+
+
+class Told:
+    """Tells plugins of shipped usage, one batch after the other, beside the shipping."""
+
+    def __init__(self, host: Host):
+        self._host = host
+        self._tasks: set[asyncio.Task] = set()
+
+    def __call__(self, records) -> None:
+        if any("smartoken_usage" in plugin.hooks for plugin in self._host.plugins):
+            task = asyncio.get_running_loop().create_task(self._host.usage(records))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Wait for those under way."""
+        await asyncio.gather(*self._tasks)
+
+
+async def own_remains(journal: Journal, store: Counted, ledger: Ledger) -> None:
+    """Bring home what an earlier start of this worker left; with the store away, `orphans` does it later."""
+    try:
+        report = await replay(journal.folder, store, ledger, journal)
+    except StoreAway as away:
+        log.warning("what an earlier start left in the journal waits for the store: %s", away)
+        return
+    if report is not None and report.records:
+        log.warning("replayed the journal: %s", report)
+
+
+async def orphans(root: Path, node: str, store: Counted, ledger: Ledger) -> None:
+    """Bring home, now and then, what dead neighbours left."""
+    while True:
+        await asyncio.sleep(ORPHANS_S)
+        try:
+            for report in await replay_neighbours(root, store, ledger, node):
+                log.warning("replayed a dead neighbour's journal: %s", report)
+        except StoreAway as away:
+            log.warning("a neighbour's journal waits for the store: %s", away)
+
+
+async def measure(gateway: Gateway) -> None:
+    """Keep the figures of this process up to date for whichever worker is asked."""
+    while True:
+        gateway.metrics.update(gateway)
+        await asyncio.sleep(METRICS_S)
+
+
+async def settled(gateway: Gateway) -> None:
+    """Wait a little for calls that go on without their client."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(SETTLE_S):
+            while gateway.calls:
+                await asyncio.sleep(0.05)
+    for call in list(gateway.calls):
+        call.stop()
+
+
+async def give_back(shipper: Shipper, leases: Leases) -> None:
+    """The last of the books: ship what is left, return the leases. With the store away the journal keeps it all."""
+    try:
+        await shipper.drain()
+        await leases.close_all()
+    except StoreAway as away:
+        log.warning("the journal keeps what could not be shipped: %s", away)
+
+
+async def ended(task: asyncio.Task) -> None:
+    """Cancel a background task and wait for its end; its own failure is told, not hidden."""
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

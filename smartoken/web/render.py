@@ -1,0 +1,21 @@
+"""How a refusal is written when no handler writes it: in the shape of the wire that serves the path."""
+
+from typing import Any
+
+from smartoken.domain.trace import new_rid
+from smartoken.engine.relay import refusal_headers
+from smartoken.errors import Refusal
+from smartoken.web.answers import JSON, refusal_body
+from smartoken.web.http1 import RenderRefusal
+
+
+def renderer(registry: Any) -> RenderRefusal:
+    """For web.server.FrontServer; `registry.paths` says which wire serves a path."""
+    wires = {path.encode(): wire for path, wire in registry.paths.items()}
+
+    def render(refusal: Refusal, path: bytes) -> tuple[bytes, bytes, bytes]:
+        rid = new_rid()
+        wire = wires.get(path)
+        body = wire.refuse(refusal, rid) if wire is not None else refusal_body(refusal)
+        return JSON, body, b"X-Request-Id: %b\r\n" % rid.encode() + refusal_headers(refusal)
+    return render
