@@ -123,7 +123,7 @@ def submit(ask: Ask, upstream_name: str, path: str, settings: Mapping[str, Any])
     """The client's fields with the upstream's name of the model; a URL is asked for wherever one can be had."""
     fields = dict(ask.fields)
     fields["model"] = read.raw(upstream_name)
-    if ask.size and "size" in fields:
+    if ask.size:                       # the model's first one, where the client named none: that is what it pays for
         fields["size"] = read.raw(ask.size)
     inline = settings.get("always_inline", upstream_name.startswith("gpt-image"))
     fields.pop("response_format", None)

@@ -1,5 +1,7 @@
 """The upstream's part of a job: create it there once, ask for it until it is made, ask it to stop.
 
+A channel's setting `poll_s` goes before the maker's own pace.
+
 What the end of a create call means (a call is never made again once it may have been accepted):
 
 | the call ended with                                | then                                                          |
@@ -247,7 +249,8 @@ async def poll(jobs: Any, job: Job) -> None:
             await jobs.save(job, state=states.LOST, fault=Fault("upstream_error", "The upstream never finished this.",
                                                                 "upstream_lost", 503))
             return
-        pace_s = maker.pace_s[0 if first and age_ms < 1000 * maker.pace_s[0] else 1] * (2 if age_ms > SLOWER_MS else 1)
+        pace_s = channel.settings.get("poll_s") or maker.pace_s[0 if first and age_ms < 1000 * maker.pace_s[0] else 1]
+        pace_s *= 2 if age_ms > SLOWER_MS else 1
         await asyncio.sleep(max(delay_s, pace_s * random.uniform(0.8, 1.2)))
         first = False
         await jobs.paces.wait(channel.name)

@@ -9,7 +9,7 @@ from pydantic import ConfigDict
 
 from smartoken.domain.trace import new_rid
 from smartoken.domain.usage import COUNTED, ESTIMATED, NONE, REPORTED, Usage, UsageRecord
-from smartoken.errors import ConfigError, Refusal, StoreAway, refuse
+from smartoken.errors import ConfigError, MediaAway, Refusal, StoreAway, refuse
 from smartoken.plugin.spec import hookimpl
 from smartoken.plugin.types import (
     BROKE,
@@ -42,6 +42,7 @@ from smartoken.plugin.types import (
     bearer,
     header,
 )
+from smartoken.secrets import resolve
 from smartoken.strict import Strict, Whole
 
 
@@ -54,7 +55,7 @@ class PluginConf(Strict):
 __all__ = [
     "BROKE", "CALLER", "CANCELED", "COOL", "COUNTED", "CREDENTIAL", "ESTIMATED", "FAILED", "GONE", "MADE", "MEANINGS",
     "MISSING", "NONE", "REPORTED", "RETRY", "RUNNING", "Ask", "Bridge", "ConfigError", "Failure", "Headers", "JobDoor",
-    "JobWire", "Maker", "Outgoing", "Part", "PluginConf", "Provider", "Refusal", "Result", "Said", "StoreAway",
-    "StreamReader", "Tool", "Usage", "UsageRecord", "Whole", "Wire", "bearer", "header", "hookimpl", "new_rid",
-    "refuse",
+    "JobWire", "Maker", "MediaAway", "Outgoing", "Part", "PluginConf", "Provider", "Refusal", "Result", "Said",
+    "StoreAway", "StreamReader", "Tool", "Usage", "UsageRecord", "Whole", "Wire", "bearer", "header", "hookimpl",
+    "new_rid", "refuse", "resolve",
 ]
