@@ -21,7 +21,7 @@ NAME = "openai.chat"
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
-_ASK_USAGE = read.raw({"include_usage": True})
+_TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
 
 
 def peek(data: bytes) -> Ask:
@@ -89,8 +89,23 @@ def whole(data: bytes, ask: Ask, quirks: Mapping[str, Any]) -> tuple[Usage | Non
         except msgspec.DecodeError:
             found = None
         usage = usage_of(found) if isinstance(found, dict) else None
-    counted = 0 if usage is not None else -(-len(bytes(fields["choices"])) // 4)
-    return usage, None, counted
+    return usage, None, 0 if usage is not None else _count(fields["choices"])
+
+
+def _count(choices: msgspec.Raw) -> int:
+    """About as many tokens as the delivered text has: one per four bytes."""
+    try:
+        found = _decode(choices)
+    except msgspec.DecodeError:
+        return 0
+    texts: list[str] = []
+    for choice in found if isinstance(found, list) else ():
+        message = choice.get("message") if isinstance(choice, dict) else None
+        if isinstance(message, dict):
+            texts += [message[name] for name in _TEXTS if isinstance(message.get(name), str)]
+            calls = message.get("tool_calls")
+            texts += [_encode(call).decode() for call in calls] if isinstance(calls, list) else []
+    return sum(-(-len(text.encode()) // 4) for text in texts)
 
 
 def add_cost(data: bytes, cost_u: int) -> bytes:

@@ -91,9 +91,11 @@ class Call:
                 admission.take(gateway.limiter, wants)
             except Refusal:
                 gateway.leases.settle(self.hold, 0)
+                self.hold = None
                 raise
+            finally:
+                self.extra += admission.limit_headers(gateway.limiter, wants)
             self.wants = wants
-            self.extra += admission.limit_headers(gateway.limiter, wants)
         return True
 
     async def prepare(self) -> None:

@@ -20,12 +20,13 @@ log = logging.getLogger("smartoken.door")
 
 class Visit:
     """What the door knows of one request: `caller` is (key, account), None while cold; `work` is its call, or the task
-    that brings it there."""
+    that brings it there; `extra` are the header lines of its answer."""
 
-    __slots__ = ("caller", "rid", "work")
+    __slots__ = ("caller", "extra", "rid", "work")
 
     def __init__(self) -> None:
         self.rid = new_rid()
+        self.extra = b"X-Request-Id: %b\r\n" % self.rid.encode()
         self.caller = self.work = None
 
 
@@ -95,7 +96,7 @@ class Door:
             pin = query["channel"][-1] if "channel" in query else None
             show_cost = show_cost or query.get("cost", ["0"])[-1] in ("1", "true")
         visit.work = call = Call(self._gateway, request, self._wire, ask, key, account, visit.rid, pin, show_cost,
-                                 b"X-Request-Id: %b\r\n" % visit.rid.encode())
+                                 visit.extra)
         return call
 
     def _slowly(self, request: Any, work: Coroutine) -> None:
@@ -128,18 +129,23 @@ class Door:
         """Get a lease, and the hold from it. Another call may be quicker to the same money, hence the loop."""
         while True:
             await call.prepare()
-            if call.admit():
+            try:
+                admitted = call.admit()
+            except Refusal:
+                request.state.work = call   # its header lines tell the limits
+                raise
+            if admitted:
                 request.state.work = call
                 call.begin()
                 return
 
     def _refuse(self, request: Any, refusal: Refusal) -> None:
         visit, gateway = request.state, self._gateway
-        visit.work = None
         path = request.path.decode("latin-1")
         gateway.access.refusal(visit.rid, path, refusal.status, refusal.code, visit.caller[0].kid if visit.caller else "")
         gateway.metrics.refusal(path, refusal.status)
-        extra = b"X-Request-Id: %b\r\n" % visit.rid.encode() + refusal_headers(refusal)
+        extra = (visit.work.extra if isinstance(visit.work, Call) else visit.extra) + refusal_headers(refusal)
+        visit.work = None
         if refusal.status == 405:
             extra += b"Allow: POST\r\n"
         request.answer(refusal.status, JSON, self._wire.refuse(refusal, visit.rid), extra)

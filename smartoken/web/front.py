@@ -359,7 +359,7 @@ class Front(asyncio.Protocol):
         """The first request is answered. True: it is out of the queue and the connection lives on."""
         if not request.keep_alive:
             self._queue.popleft()
-            self._close(request.complete and not self._backlog)
+            self._close()
             return False
         if not request.complete:
             return False  # the small rest of its body is still to be read away
@@ -429,7 +429,7 @@ class Front(asyncio.Protocol):
             self._tell_gone(request)
             if request.started:
                 self._queue.clear()
-                self._close(False)
+                self._close()
                 return
         self._queue.clear()
         self._refuse(refusal, request.path if request is not None else b"")
@@ -438,15 +438,15 @@ class Front(asyncio.Protocol):
         kind, body, extra = self.server.render(refusal, path)
         self.transport.write(b"%b%b%bContent-Length: %d\r\n\r\n%b" % (
             head_of(refusal.status, kind, CLOSE), self.server.date, extra, len(body), body))
-        self._close(False)
+        self._close()
 
-    def _close(self, all_read: bool) -> None:
-        """Flush and close. When the client may still be sending, close our side only and read its bytes away for a
-        moment: closing over unread bytes is a reset, which can overtake the answer."""
+    def _close(self) -> None:
+        """Flush and close: our side first, while what the client still sends is read away until it closes, too, or a
+        moment has passed. Closing over unread bytes is a reset, which can overtake the answer (RFC 9112, 9.6)."""
         self._closing = True
         self._backlog = b""
         edge = self.server.edge
-        if all_read or not self.transport.can_write_eof():
+        if not self.transport.can_write_eof():
             self._await_flush(edge.stall_s)
             self.transport.close()
             return
@@ -476,7 +476,7 @@ class Front(asyncio.Protocol):
     def close_if_idle(self) -> None:
         """For draining: a connection with nothing in service has no reason to stay."""
         if not self._queue and not self._closing and not self._open_head:
-            self._close(True)
+            self._close()
 
     def _set_deadline(self) -> None:
         if self._closing or self._write_paused:
