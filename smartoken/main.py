@@ -26,6 +26,7 @@ from smartoken.engine.journal import Journal
 from smartoken.engine.leases import Leases
 from smartoken.engine.ledger import Ledger
 from smartoken.engine.metrics import Counted, Metrics
+from smartoken.engine.reaper import Reaper
 from smartoken.engine.replay import replay, replay_neighbours
 from smartoken.engine.seal import open_pepper, open_ring
 from smartoken.engine.ship import Shipper
@@ -91,7 +92,8 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
     await journal.open()
     stack.callback(journal.close)
     await own_remains(journal, store, ledger)
-    leases = Leases(ledger, clock, f"{node}.{journal.boot}", journal.intent)
+    name = f"{node}-{journal.boot}"
+    leases = Leases(ledger, clock, name, journal.intent)
     metrics = Metrics()
     access = Access(sys.stdout.fileno(), index)
     stack.callback(access.flush)
@@ -121,7 +123,8 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
     gateway.jobs = Jobs(gateway, gateway.media)
     await gateway.jobs.open()
     stack.push_async_callback(gateway.jobs.close)
-    for work in (leases.run(), shipper.run(), orphans(root, node, store, ledger), measure(gateway)):
+    reaper = Reaper(store, ledger, leases, name, clock)
+    for work in (leases.run(), shipper.run(), reaper.run(), orphans(root, node, store, ledger), measure(gateway)):
         stack.push_async_callback(ended, asyncio.create_task(work))
     return gateway
 
