@@ -27,6 +27,7 @@ from smartoken.testing.calls import Call, Script
 from smartoken.testing.counts import Counts
 from smartoken.testing.player import Player
 from smartoken.testing.plays import PLAIN, Play, is_play, parse
+from smartoken.testing.spoil import spoil
 from smartoken.testing.wires import wires
 from smartoken.testing.works import Asked, Works
 
@@ -136,6 +137,8 @@ class Upstream:
             call.model = str(body.get("model", ""))
             play, _ = self._play(call, Asked(call.model, x_fault=str(body.get("x_fault", ""))))
             answer = refusal(play) if play.status > 399 else serve(call, play, body)
+            if play.shape:                     # the work was accepted all the same
+                answer = spoil(answer, play, lambda _: ())
         except (msgspec.DecodeError, KeyError, TypeError) as error:
             return self._refuse("400", f"{type(error).__name__}: {error}")
         except ValueError as error:

@@ -74,8 +74,11 @@ def sdk(gateway, client):
 
 
 def spent_u(gateway, client):
-    shown = gateway.account(client)
-    return client.credit_u - shown["balance_u"]
+    return client.credit_u - works_kit.balance(gateway, client).balance_u
+
+
+def held_u(gateway, client):
+    return works_kit.balance(gateway, client).held_u
 
 
 # -- pictures
@@ -122,7 +125,7 @@ def test_a_picture_that_fails_costs_nothing(gateway, sdk, client, upstream, mode
     with pytest.raises(openai.InternalServerError) as failed:
         sdk.images.generate(model=model, prompt=model)
     assert failed.value.status_code == 503
-    until(lambda: gateway.account(client)["held_u"] == 0, "the release")
+    until(lambda: held_u(gateway, client) == 0, "the release")
     assert spent_u(gateway, client) == before
 
 
@@ -231,10 +234,10 @@ def test_a_job_that_waits_can_be_canceled(gateway, client, post, tmp_path_factor
                     and made[2], "a job on a worker that knows the model")
         where = f"{gateway.url}/v1/videos/generations/{job['id']}"
         until(lambda: call(where, client.key)[2]["status"] == "in_progress", "the create call")
-        assert gateway.account(client)["held_u"] == 5 * SECOND_U
+        assert held_u(gateway, client) == 5 * SECOND_U
         shown = call(where, client.key, {}, method="DELETE")[2]
         assert (shown["status"], shown["error"]["code"]) == ("failed", "job_canceled")
-        until(lambda: gateway.account(client)["held_u"] == 0, "the release")
+        until(lambda: held_u(gateway, client) == 0, "the release")
         assert spent_u(gateway, client) == before
         assert call(f"{where}/content", client.key)[0] == 404
     finally:
@@ -248,9 +251,9 @@ def test_heartbeats_keep_the_connection_busy(post):
 
 # -- what goes wrong with films
 
-def outcome(gateway, client, answer, held_u=0):
+def outcome(gateway, client, answer, held=0):
     """(status, code) of an answer, once all that was not delivered is released again."""
-    until(lambda: gateway.account(client)["held_u"] == held_u, "the release")
+    until(lambda: held_u(gateway, client) == held, "the release")
     return answer[0], answer[2].get("error", {}).get("code")
 
 
@@ -258,8 +261,8 @@ def outcome(gateway, client, answer, held_u=0):
     ("f-429", (503, "upstream_failed")), ("f-500", (503, "upstream_failed")), ("f-bad", (400, "invalid_value"))])
 def test_refused_by_the_upstream(gateway, client, post, upstream, model, expected):
     before, made = spent_u(gateway, client), len(upstream.made())
-    held_u = gateway.account(client)["held_u"]
-    assert outcome(gateway, client, post(model=model, **FILM), held_u) == expected
+    held = held_u(gateway, client)
+    assert outcome(gateway, client, post(model=model, **FILM), held) == expected
     assert (spent_u(gateway, client), len(upstream.made())) == (before, made)
 
 
@@ -271,20 +274,22 @@ def test_another_channel_takes_over_what_one_refused(post):
 @pytest.mark.parametrize("model", ["f-reset", "f-hang", "f-html"])
 def test_a_create_call_that_ended_unclear_is_never_repeated(gateway, client, post, upstream, model):
     before, made = spent_u(gateway, client), len(upstream.made())
-    held_u = gateway.account(client)["held_u"]
+    held = held_u(gateway, client)
     status, headers, answer = post(model=model, **FILM)
     assert (status, answer["error"]["code"], headers["x-should-retry"]) == (503, "upstream_unclear", "false")
     time.sleep(0.5)
     assert len(upstream.made()) == made + 1
     # It stays set aside until a person has looked, who then releases it.
-    assert gateway.account(client)["held_u"] == held_u + 5 * SECOND_U
+    assert held_u(gateway, client) == held + 5 * SECOND_U
     gateway.run("job", "release", headers["x-request-id"])
-    assert outcome(gateway, client, (0, {}, {}), held_u) == (0, None)
+    assert outcome(gateway, client, (0, {}, {}), held) == (0, None)
     assert spent_u(gateway, client) == before
 
 
 def test_what_a_person_found_upstream_is_delivered(gateway, client, post, upstream):
-    status, headers, _ = post(model="f-reset", **FILM)
+    upstream.script("reset_before", at="c-f", path="/video-synthesis")
+    status, headers, _ = post(model="f", **FILM)
+    assert status == 503
     found = upstream.made()[-1]["id"]
     gateway.run("job", "found", headers["x-request-id"], found)
     where = f"{gateway.url}/v1/videos/generations/{headers['x-request-id']}"
@@ -304,7 +309,7 @@ def test_what_a_person_found_upstream_is_delivered(gateway, client, post, upstre
 ])
 def test_faults_after_the_create_call(gateway, client, upstream, post, plays, path, expected):
     before, made = spent_u(gateway, client), len(upstream.made())
-    held_u = gateway.account(client)["held_u"]
+    held = held_u(gateway, client)
     status, _, job = post(model="f", **FILM, headers={"Prefer": "respond-async"})
     assert status == 202
     where = f"{gateway.url}/v1/videos/generations/{job['id']}"
@@ -314,7 +319,7 @@ def test_faults_after_the_create_call(gateway, client, upstream, post, plays, pa
     else:
         upstream.script(*plays, path=path)
     shown = until(lambda: (shown := call(where, client.key)[2])["status"] in ("completed", "failed") and shown, "the end")
-    until(lambda: gateway.account(client)["held_u"] == held_u, "the settlement")
+    until(lambda: held_u(gateway, client) == held, "the settlement")
     assert (shown["status"] == "completed") == (expected == 200), shown
     if expected == 400:
         assert shown["error"]["code"] == "content_policy_violation"
@@ -330,7 +335,7 @@ def test_an_oversized_film_is_not_kept(gateway, client, upstream, post):
     upstream.script("padded?pad_mb=4", path=".mp4")
     status, _, answer = until(lambda: (a := post(model="f-cap", **FILM))[0] not in (0, 404) and a, "an answer")
     assert (status, answer["error"]["code"]) == (503, "result_unavailable")
-    assert outcome(gateway, client, (0, {}, {}), gateway.account(client)["held_u"]) == (0, None)
+    assert outcome(gateway, client, (0, {}, {}), held_u(gateway, client)) == (0, None)
     assert spent_u(gateway, client) == before
     assert not list((gateway.folder / "var" / "media" / ".drafts").iterdir())
 
@@ -341,7 +346,7 @@ def test_who_cannot_pay_is_refused_before_anything_is_sent(gateway, upstream):
     assert (status, answer["error"]["type"]) == (402, "insufficient_balance")
     assert len(upstream.made()) == made
     assert call(f"{gateway.url}/v1/videos/generations", poor.key, {"model": "f", **FILM, "duration": 3})[0] == 200
-    assert gateway.account(poor)["balance_u"] == 200_000 - 3 * SECOND_U
+    assert works_kit.balance(gateway, poor).balance_u == 200_000 - 3 * SECOND_U
 
 
 def test_every_job_left_one_record(gateway, client):

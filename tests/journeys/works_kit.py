@@ -6,8 +6,11 @@ import subprocess
 import urllib.error
 import urllib.request
 
+from smartoken.adapters.clock import SystemClock
+from smartoken.adapters.sqlite import open_sqlite
 from smartoken.domain import job as states
 from smartoken.domain.job import Job, from_store
+from smartoken.engine.ledger import Ledger
 
 PICTURE_U, WIDE_U, SECOND_U, SECOND_HD_U = 20_000, 30_000, 50_000, 100_000
 FILM = {"prompt": "night", "resolution": "720P", "duration": 5, "ratio": "16:9"}
@@ -79,22 +82,32 @@ def probe(data: bytes, folder) -> list[str]:
     return done.stdout.strip().split(",")
 
 
-def jobs(gateway) -> dict[str, Job]:
-    """Every job that the store has."""
-    from smartoken.adapters.sqlite import open_sqlite
-
-    async def read() -> dict[str, Job]:
+def _read(gateway, work):
+    """What `work(store)` reads from the gateway's store."""
+    async def run():
         store = open_sqlite(f"sqlite:///{gateway.folder}/var/smartoken.db")
         await store.open()
         try:
-            found, after = {}, ""
-            while page := await store.find("jobs", after=after, limit=500):
-                after = page[-1]["_id"]
-                found |= {doc["_id"]: from_store(doc) for doc in page if not doc["_id"].startswith("~")}
-            return found
+            return await work(store)
         finally:
             await store.close()
-    return asyncio.run(read())
+    return asyncio.run(run())
+
+
+def balance(gateway, client):
+    """The ledger's Balance of a client."""
+    return _read(gateway, lambda store: Ledger(store, "test", SystemClock()).balance(client.acct))
+
+
+def jobs(gateway) -> dict[str, Job]:
+    """Every job that the store has."""
+    async def work(store) -> dict[str, Job]:
+        found, after = {}, ""
+        while page := await store.find("jobs", after=after, limit=500):
+            after = page[-1]["_id"]
+            found |= {doc["_id"]: from_store(doc) for doc in page if not doc["_id"].startswith("~")}
+        return found
+    return _read(gateway, work)
 
 
 def settled(gateway) -> bool:
