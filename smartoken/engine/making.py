@@ -259,18 +259,18 @@ async def poll(jobs: Any, job: Job) -> None:
             said = await _read(maker, reply, generate.ask_of(jobs, job))
         except Unanswered as error:
             log.info("%s: poll of %s: %s", job.id, job.channel, error)
-            delay_s = min(60, max(1, delay_s * 2))
+            delay_s = min(60, max(pace_s, delay_s * 2))
             continue
-        delay_s = await _hear(jobs, job, reply, said, delay_s)
+        delay_s = await _hear(jobs, job, reply, said, max(pace_s, delay_s * 2))
 
 
-async def _hear(jobs: Any, job: Job, reply: Reply, said: Said, delay_s: float) -> float:
-    """What a poll's answer changes; seconds to wait at least before the next."""
+async def _hear(jobs: Any, job: Job, reply: Reply, said: Said, again_s: float) -> float:
+    """What a poll's answer changes; seconds to wait at least before the next, `again_s` if it was none."""
     if reply.status == 404:
         said = Said(GONE)
     elif reply.status >= 300 or (said.state == GONE and said.failure is not None):
         asked_s = rest_s(reply.header(b"retry-after"))
-        return min(60, asked_s if asked_s is not None else max(1, delay_s * 2))
+        return min(60, again_s if asked_s is None else asked_s)
     if said.state == RUNNING:
         if job.missing:
             await jobs.save(job, missing=False)

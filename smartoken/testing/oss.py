@@ -4,11 +4,14 @@ in a folder, and speaks put, get (ranges), head, delete and the multipart calls,
 `server = OssServer(folder); await server.start()`; `server.endpoint`, `server.script(503, 503)` for the next answers.
 """
 
+import argparse
+import asyncio
 import base64
 import hashlib
 import hmac
 import os
 import secrets
+import sys
 import time
 from collections import deque
 from pathlib import Path
@@ -226,3 +229,33 @@ async def _take(request: web.Request, path: Path) -> str:
 
 def _xml(text: str) -> web.Response:
     return web.Response(text=f'<?xml version="1.0"?>{text}', content_type="application/xml")
+
+
+async def _run(folder: Path, port: int) -> None:
+    server = OssServer(folder)
+    server.port = port
+    await server.start()
+    print(server.endpoint, flush=True)
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await server.stop()
+
+
+def main() -> None:
+    """`python -m smartoken.testing.oss --folder F`: prints its endpoint when it listens; ends with standard input."""
+    words = argparse.ArgumentParser(description="A pretend Aliyun OSS.")
+    words.add_argument("--folder", type=Path, required=True)
+    words.add_argument("--port", type=int, default=0)
+    given = words.parse_args()
+
+    async def both() -> None:
+        serving = asyncio.create_task(_run(given.folder, given.port))
+        await asyncio.to_thread(sys.stdin.read)
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+    asyncio.run(both())
+
+
+if __name__ == "__main__":
+    main()

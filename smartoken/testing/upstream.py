@@ -135,7 +135,8 @@ class Upstream:
             call.plays = self._prefix(call, ending)
             body = Works.body_of(call)
             call.model = str(body.get("model", ""))
-            play, _ = self._play(call, Asked(call.model, x_fault=str(body.get("x_fault", ""))))
+            own = self.works.play_of(call, body) if self.plays else ""
+            play, _ = self._play(call, Asked(call.model, x_fault=own or str(body.get("x_fault", ""))))
             answer = refusal(play) if play.status > 399 else serve(call, play, body)
             if play.shape:                     # the work was accepted all the same
                 answer = spoil(answer, play, lambda _: ())

@@ -2,12 +2,16 @@
 
 A task stands whole in its id (when it was made, how long the film is, its size), so a server that was started anew, or
 another one, knows it as well. `POST …` calls that were accepted are kept in `Works.made`, in order, as its books.
+
+A prompt may hold plays: `create:reset_before` for the call that has it, `poll:500` and `link:403` for the first two calls
+that follow from it (or for every one, with a play that says how a task ended).
 """
 
 import base64
 import re
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +25,9 @@ from smartoken.testing.plays import Play
 
 FRAMES = {"480P": (854, 480), "720P": (1280, 720), "1080P": (1920, 1080)}
 PAD = bytes(1 << 16)
-_TASK = re.compile(r"t([0-9a-f]+)-([vi])-(\d+)-(\d+)x(\d+)-(\d+)")
+_TASK = re.compile(r"t([0-9a-f]+)-([vi])-(\d+)-(\d+)x(\d+)-(\d+)(?:-\w+-\w+)?")
+_PLAY = re.compile(r"\b(create|poll|link):(\w+)")
+TWICE = 2
 
 
 class Asked(msgspec.Struct):
@@ -39,6 +45,7 @@ class Works:
         self._url, self.work_ms, self.small = url, work_ms, small
         self.made: list[dict[str, Any]] = []
         self._canceled: set[str] = set()
+        self._played: Counter[str] = Counter()
         self._next = 0
 
     def find(self, call: Call) -> tuple[str, Callable[[Call, Play, dict], Answer], bool] | None:
@@ -58,6 +65,18 @@ class Works:
             return {name.decode(): value.decode() for name, value in found}
         return msgspec.json.decode(call.body) if call.body else {}
 
+    def play_of(self, call: Call, body: dict) -> str:
+        """The play that this call's own prompt, or the one it follows from, asks for; '' for none."""
+        if call.method == "POST":
+            found = _PLAY.search(str((body.get("input") or body).get("prompt") or body.get("content") or ""))
+            return found[2] if found and found[1] == "create" else ""
+        when = "link" if call.path.endswith((".png", ".mp4")) else "poll"
+        found = re.search(rf"-{when}-([a-z0-9_]+)", call.path)
+        if found is None:
+            return ""
+        self._played[call.path] += 1
+        return found[1] if self._played[call.path] <= TWICE or found[1].startswith("task_") else ""
+
     # -- create
 
     def _note(self, call: Call, wire: str, prompt: Any, id: str = "") -> None:
@@ -66,7 +85,9 @@ class Works:
     def _task(self, kind: str, seconds: int, width: int, height: int, prompt: Any) -> str:
         self._next += 1
         seed = (zlib.crc32(str(prompt).encode()) % 1000) * 1000 + self._next % 1000
-        return f"t{time.time_ns() // 1_000_000:x}-{kind}-{seconds}-{width}x{height}-{seed}"
+        plays = _PLAY.search(str(prompt))
+        later = f"-{plays[1]}-{plays[2]}" if plays and plays[1] != "create" else ""
+        return f"t{time.time_ns() // 1_000_000:x}-{kind}-{seconds}-{width}x{height}-{seed}{later}"
 
     def openai_images(self, call: Call, play: Play, body: dict) -> Answer:
         """Pictures at once: by URL, or in base64 where the model is a gpt-image."""
@@ -126,7 +147,8 @@ class Works:
             output |= {"code": play.code or "InternalError", "message": play.message or "The work failed."}
         elif state == "SUCCEEDED" and task[2] == "v":
             seconds = int(task[3])
-            output["video_url"] = self._link(f"{task[4]}x{task[5]}-{seconds}-{task[6]}.mp4")
+            later = id[task.end(6):]
+            output["video_url"] = self._link(f"{task[4]}x{task[5]}-{seconds}-{task[6]}{later}.mp4")
             usage = {"duration": seconds, "output_video_duration": seconds, "video_count": 1, "SR": 720}
         elif state == "SUCCEEDED":
             output["results"] = [{"url": self._link(f"{task[4]}x{task[5]}-{index}.png")} for index in range(int(task[3]))]
@@ -183,7 +205,7 @@ ROUTES = (
     ("GET", r"/contents/generations/tasks/([\w-]+)$", "ark_poll"),
     ("GET", r"/tasks/([\w-]+)$", "dashscope_poll"),
     ("GET", r"/files/(\d+)x(\d+)-(\d+)\.png$", "picture"),
-    ("GET", r"/files/(\d+)x(\d+)-(\d+)-(\d+)\.mp4$", "film"),
+    ("GET", r"/files/(\d+)x(\d+)-(\d+)-(\d+)(?:-\w+-\w+)?\.mp4$", "film"),
 )
 """(method, ending of the path, method of Works); the first that matches answers."""
 

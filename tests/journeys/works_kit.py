@@ -113,3 +113,8 @@ def jobs(gateway) -> dict[str, Job]:
 def settled(gateway) -> bool:
     """Nothing is under way any more; what is unknown waits for a person."""
     return all(not job.open or job.state == states.UNKNOWN for job in jobs(gateway).values())
+
+
+def prompt_of(job: Job) -> str:
+    """What a job was asked for in words."""
+    return json.loads(job.fields)["prompt"]
