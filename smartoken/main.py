@@ -11,7 +11,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
 
 import uvloop
@@ -21,6 +21,7 @@ from smartoken.conf import Conf
 from smartoken.engine.access import Access
 from smartoken.engine.auth import Keys, check_pepper
 from smartoken.engine.gateway import Gateway
+from smartoken.engine.jobs import Jobs
 from smartoken.engine.journal import Journal
 from smartoken.engine.leases import Leases
 from smartoken.engine.ledger import Ledger
@@ -37,8 +38,8 @@ from smartoken.secrets import resolve
 from smartoken.upstream.pool import Pool
 from smartoken.web.app import make_app
 from smartoken.web.door import Door, HotPaths
-from smartoken.web.render import renderer
 from smartoken.web.http1 import Edge
+from smartoken.web.render import renderer
 from smartoken.web.server import FrontServer
 from smartoken.web.trace import TraceHeaders
 
@@ -120,6 +121,12 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
     stack.push_async_callback(host.close, gateway)
     await snapshots.open()                  # after the plugins: some know their base URL only now
     stack.push_async_callback(snapshots.close)
+    gateway.media = registry.adapter("media", conf.media.url, conf.file)
+    await gateway.media.open()
+    stack.push_async_callback(gateway.media.close)
+    gateway.jobs = Jobs(gateway, gateway.media)
+    await gateway.jobs.open()
+    stack.push_async_callback(gateway.jobs.close)
     reaper = Reaper(store, ledger, leases, name, clock)
     for work in (leases.run(), shipper.run(), reaper.run(), orphans(root, node, store, ledger), measure(gateway)):
         stack.push_async_callback(ended, asyncio.create_task(work))

@@ -11,14 +11,14 @@ Quirks of a provider that this wire reads:
 from typing import Any, Mapping
 
 import msgspec
-
-from smartoken.plugin import Ask, Failure, Usage, Wire
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai import errors
 from smartoken_plugins.wire_openai.chat_stream import ChatReader, payload
 from smartoken_plugins.wire_openai.chat_tools import TURNS
 from smartoken_plugins.wire_openai.look import look
 from smartoken_plugins.wire_openai.usage import usage_of
+
+from smartoken.plugin import Ask, Failure, Usage, Wire
 
 NAME = "openai.chat"
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-
-from smartoken.plugin import Ask, Tool, ToolCall, Turns, Usage
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai.chat_stream import payload
+
+from smartoken.plugin import Ask, Tool, ToolCall, Turns, Usage
 
 _decode = msgspec.json.decode
 _encode = msgspec.json.encode

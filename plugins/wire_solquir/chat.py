@@ -11,12 +11,12 @@ import re
 from typing import Any, Callable, Mapping
 
 import msgspec
-
-from smartoken.plugin import Ask, Failure, Told, Usage, Wire
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai import chat, errors
 from smartoken_plugins.wire_openai.chat_tools import TURNS, usage_object
 from smartoken_plugins.wire_openai.look import look
+
+from smartoken.plugin import Ask, Failure, Told, Usage, Wire
 
 NAME = "solquir.chat"
 TRACE = "X-Solquir-Trace-Id"

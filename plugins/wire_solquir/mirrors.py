@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
-from smartoken.plugin import Wire
 from smartoken_plugins.wire_openai import embeddings
 from smartoken_plugins.wire_solquir.chat import TRACE
+
+from smartoken.plugin import Wire
 
 
 def mirror(wire: Wire) -> Wire:

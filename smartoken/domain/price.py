@@ -43,9 +43,15 @@ def tools_cost_p(price: Price, calls: Mapping[str, int]) -> int:
     return sum(price.tool_u.get(name, 0) * count for name, count in calls.items()) * P_PER_U
 
 
-def image_cost_p(price: Price, size: str, count: int) -> int:
-    """pUSD of `count` delivered images of a size."""
-    return price.image_by_size_u.get(size, price.image_u) * count * P_PER_U
+def image_u(price: Price, size: str, quality: str = "") -> int:
+    """µUSD of one image: the price of its size and quality ("1024x1024/hd"), of its size, or of any image."""
+    by_size = price.image_by_size_u
+    return by_size.get(f"{size}/{quality}", by_size.get(size, price.image_u))
+
+
+def image_cost_p(price: Price, size: str, count: int, quality: str = "") -> int:
+    """pUSD of `count` delivered images of a size (and quality, where the price tells them apart)."""
+    return image_u(price, size, quality) * count * P_PER_U
 
 
 def video_cost_p(price: Price, resolution: str, video_ms: int) -> int:

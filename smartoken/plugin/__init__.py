@@ -9,25 +9,37 @@ from pydantic import ConfigDict
 
 from smartoken.domain.trace import new_rid
 from smartoken.domain.usage import COUNTED, ESTIMATED, NONE, REPORTED, Usage, UsageRecord
-from smartoken.errors import ConfigError, Refusal, StoreAway, refuse
+from smartoken.errors import ConfigError, MediaAway, Refusal, StoreAway, refuse
 from smartoken.plugin.reach import check_url, guarded_session
 from smartoken.plugin.spec import hookimpl
 from smartoken.plugin.types import (
     BROKE,
     CALLER,
+    CANCELED,
     COOL,
     CREDENTIAL,
     ELSEWHERE,
+    FAILED,
+    GONE,
+    MADE,
     MEANINGS,
     MISSING,
     RETRY,
+    RUNNING,
     Ask,
     Bridge,
     Failure,
     Headers,
+    JobDoor,
+    JobWire,
     Look,
+    Maker,
     Member,
+    Outgoing,
+    Part,
     Provider,
+    Result,
+    Said,
     StreamReader,
     Told,
     Tool,
@@ -48,8 +60,10 @@ class PluginConf(Strict):
 
 
 __all__ = [
-    "BROKE", "CALLER", "COOL", "COUNTED", "CREDENTIAL", "ELSEWHERE", "ESTIMATED", "MEANINGS", "MISSING", "NONE", "REPORTED", "RETRY",
-    "Ask", "Bridge", "ConfigError", "Failure", "Headers", "Look", "Member", "PluginConf", "Provider", "Refusal", "StoreAway",
-    "StreamReader", "Told", "Tool", "ToolCall", "Turns", "Usage", "UsageRecord", "Whole", "Wire", "bearer", "check_url", "guarded_session", "header", "hookimpl", "new_rid",
-    "refuse", "resolve_secret",
+    "BROKE", "CALLER", "CANCELED", "COOL", "COUNTED", "CREDENTIAL", "ELSEWHERE", "ESTIMATED", "FAILED", "GONE",
+    "MADE", "MEANINGS", "MISSING", "NONE", "REPORTED", "RETRY", "RUNNING", "Ask", "Bridge", "ConfigError",
+    "Failure", "Headers", "JobDoor", "JobWire", "Look", "Maker", "MediaAway", "Member", "Outgoing", "Part",
+    "PluginConf", "Provider", "Refusal", "Result", "Said", "StoreAway", "StreamReader", "Told", "Tool", "ToolCall",
+    "Turns", "Usage", "UsageRecord", "Whole", "Wire", "bearer", "check_url", "guarded_session", "header",
+    "hookimpl", "new_rid", "refuse", "resolve_secret",
 ]

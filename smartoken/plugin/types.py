@@ -40,7 +40,8 @@ class Provider:
 
     speaks: {wire: path below base_url}. errors: {upstream error code or type: meaning}, consulted before the HTTP
     status. `base_url` may be a function when it is known only after `smartoken_open`. Facts of `quirks` are read by
-    the wire: see each wire's docstring for the names it knows.
+    the wire: see each wire's docstring for the names it knows. makers: {wire of long work: how this provider does it},
+    where it does not speak the wire's own dialect.
     """
 
     slug: str
@@ -55,6 +56,16 @@ class Provider:
     renew: Callable[[str], Awaitable[bool]] | None = None  # a refused credential -> True: the catalog has a newer one
     title: str = ""
     docs: str = ""
+    makers: Mapping[str, "Maker"] = field(default_factory=dict)
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One file of a multipart body."""
+
+    name: str
+    filename: str
+    content_type: str
+    data: bytes
 
 
 class Ask(msgspec.Struct, gc=False):
@@ -69,6 +80,7 @@ class Ask(msgspec.Struct, gc=False):
     usage_wanted: bool = True          # False: the client did not ask for usage in its stream
     images: int = 0
     size: str = ""
+    quality: str = ""
     seconds: int = 0
     resolution: str = ""
     characters: int = 0                # of a text to be spoken
@@ -110,6 +122,9 @@ class Told(msgspec.Struct, frozen=True):
     cost_u: int
     usage: Usage
     stages: Sequence[Mapping[str, Any]]
+    ratio: str = ""
+    inline: bool = False               # pictures in the answer itself (b64_json), not by URL
+    files: tuple[Part, ...] = ()       # of a multipart body; its plain fields are in `fields`
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -255,3 +270,89 @@ class Turns:
     follow: Callable[[Ask, Any, Mapping[str, str], bool], Ask]
     close: Callable[[Any, Usage | None, Callable[[bytes], bytes]], bytes]
     answer: Callable[[Any, Usage], bytes]
+# What an upstream says of long work. `missing`: it knows of no such work.
+RUNNING, MADE, FAILED, CANCELED, GONE = "running", "made", "failed", "canceled", "missing"
+
+
+class Outgoing(msgspec.Struct, frozen=True):
+    """A call to an upstream, its path below Maker.root. `lasting`: what it begins lives on upstream by itself, so a
+    call that ended unclear must be looked into and never be made again."""
+
+    method: str
+    path: str
+    body: bytes = b""
+    content_type: str = "application/json"
+    headers: Headers = ()
+    lasting: bool = False
+
+
+class Result(msgspec.Struct, frozen=True):
+    """One picture or film as an upstream hands it over: a URL, or base64 in `data`; or why there is none."""
+
+    url: str = ""
+    data: bytes = b""
+    note: str = ""                     # the prompt as the upstream revised it
+    failure: str = ""
+
+
+class Said(msgspec.Struct, frozen=True):
+    """What an upstream said of long work: `state` is one of RUNNING, MADE, FAILED, CANCELED, GONE.
+
+    RUNNING carries `upstream_id`; MADE carries results; `video_ms` is the length billed there, None if not told.
+    """
+
+    state: str
+    upstream_id: str = ""
+    results: tuple[Result, ...] = ()
+    video_ms: int | None = None
+    failure: Failure | None = None
+    tokens: Mapping[str, Any] | None = None        # a usage object that belongs into the answer as it is
+    waiting: bool = False              # RUNNING, but not begun: it may still be canceled
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """How a provider makes pictures or films: pure functions, the engine does the calls.
+
+    submit(ask, upstream_name, path, settings) -> Outgoing; `path` is the provider's for the wire (`speaks`), `settings`
+    the channel's; raises Refusal 400 for what this provider cannot do. read(body, ask) -> Said reads every good answer,
+    of submit and of poll. failure(body) -> Failure reads a refused one. poll(upstream_id) and cancel(upstream_id) ->
+    Outgoing. root(base_url) -> the URL that all paths lie below. pace_s: seconds to the first poll, and between polls.
+    lives_h: hours after which the upstream has forgotten.
+    """
+
+    submit: Callable[[Ask, str, str, Mapping[str, Any]], Outgoing]
+    read: Callable[[bytes, Ask], Said]
+    failure: Callable[[bytes], Failure]
+    poll: Callable[[str], Outgoing] | None = None
+    cancel: Callable[[str], Outgoing] | None = None
+    root: Callable[[str], str] = str
+    pace_s: tuple[float, float] = (10, 15)
+    lives_h: int = 24
+
+
+@dataclass(frozen=True, slots=True)
+class JobDoor:
+    """One client path of a wire of long work: POST makes a job; GET path/<id> shows it, POST path/<id>/cancel and
+    DELETE path/<id> stop it, GET path/<id>/content leads to what it made.
+
+    peek(body, content_type) -> Ask, raises Refusal 400. whole(job, items) -> the answer of a call that waited to the
+    end: `job` is a domain.job.Job, items are {"url"} or {"b64_json"} dicts. show(job, items) -> the job's object,
+    finished or not. waits: a POST answers at the end, unless the client prefers otherwise.
+    """
+
+    path: str
+    peek: Callable[[bytes, str], Ask]
+    whole: Callable[[Any, Sequence[Mapping[str, Any]]], Mapping[str, Any]]
+    show: Callable[[Any, Sequence[Mapping[str, Any]]], Mapping[str, Any]]
+    waits: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class JobWire:
+    """A wire of long work. `maker` is its own dialect, for providers that declare none; `kind` is image or video."""
+
+    name: str
+    kind: str
+    doors: Sequence[JobDoor]
+    maker: Maker | None = None
