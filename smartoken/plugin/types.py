@@ -3,8 +3,9 @@
 Nothing here does I/O. A wire's functions are called on the request path: keep them plain, synchronous and quick.
 """
 
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Awaitable, Callable, Mapping, Protocol, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
