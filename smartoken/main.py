@@ -17,14 +17,18 @@ from pathlib import Path
 import uvloop
 
 from smartoken.adapters.clock import SystemClock
+from smartoken import console
 from smartoken.conf import Conf
 from smartoken.engine.access import Access
+from smartoken.engine.audit import Audit
 from smartoken.engine.auth import Keys, check_pepper
+from smartoken.engine.changes import Catalog
 from smartoken.engine.gateway import Gateway
 from smartoken.engine.journal import Journal
 from smartoken.engine.leases import Leases
 from smartoken.engine.ledger import Ledger
 from smartoken.engine.metrics import Counted, Metrics
+from smartoken.engine.people import People
 from smartoken.engine.replay import replay, replay_neighbours
 from smartoken.engine.seal import open_pepper, open_ring
 from smartoken.engine.ship import Shipper
@@ -105,11 +109,17 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
     stack.push_async_callback(keys.close)
     sealer = open_ring(conf.data_folder, conf.secrets.key_ring)
     snapshots = SnapshotKeeper(store, registry, sealer, conf.data_folder, listeners=(keys.apply,))
+    people = People(store, sealer, limiter, clock, conf.data_folder)
+    stack.callback(people.close)
     pool = Pool()
     stack.push_async_callback(pool.close)
+    with contextlib.suppress(StoreAway):    # the sign-in page makes it, too
+        await people.first_run()
     gateway = Gateway(conf=conf, node=node, registry=registry, store=store, clock=clock, limiter=limiter,
                       ledger=ledger, leases=leases, journal=journal, keys=keys, snapshots=snapshots, pool=pool,
-                      access=access, metrics=metrics, strict=conf.money.durability == "strict")
+                      access=access, metrics=metrics, catalog=Catalog(store, sealer, node=node), sealer=sealer,
+                      pepper=pepper, people=people, audit=Audit(store, node, clock, pepper), plugins=host.plugins,
+                      strict=conf.money.durability == "strict")
     await host.open(gateway)
     stack.push_async_callback(host.close, gateway)
     await snapshots.open()                  # after the plugins: some know their base URL only now
@@ -125,7 +135,7 @@ async def open_server(conf: Conf, gateway: Gateway, host: Host, stack: contextli
     doors = {path.encode(): Door(gateway, wire, conf.server.max_body) for path, wire in registry.paths.items()}
     edge = Edge(connections_max=conf.server.max_connections or sys.maxsize,
                 connections_per_ip=conf.server.max_connections_per_ip or sys.maxsize)
-    server = FrontServer(make_app(gateway, list(registry.handlers)), doors, renderer(registry), edge)
+    server = FrontServer(make_app(gateway, [*console.routes(gateway), *registry.handlers]), doors, renderer(registry), edge)
     stack.push_async_callback(server.close)
     gateway.connections = lambda: server.counts()["connections"]
     await server.listen(conf.server.host, conf.server.port, reuse_port=True)
