@@ -28,7 +28,11 @@ from smartoken.engine.journal import Journal
 from smartoken.engine.leases import Leases
 from smartoken.engine.ledger import Ledger
 from smartoken.engine.metrics import Counted, Metrics
+<<<<<<< HEAD
 from smartoken.engine.people import People
+=======
+from smartoken.engine.reaper import Reaper
+>>>>>>> main
 from smartoken.engine.replay import replay, replay_neighbours
 from smartoken.engine.seal import open_pepper, open_ring
 from smartoken.engine.ship import Shipper
@@ -38,7 +42,7 @@ from smartoken.plugin import loader
 from smartoken.plugin.host import Host
 from smartoken.upstream.pool import Pool
 from smartoken.web.app import make_app
-from smartoken.web.door import Door
+from smartoken.web.door import Door, HotPaths
 from smartoken.web.render import renderer
 from smartoken.web.http1 import Edge
 from smartoken.web.server import FrontServer
@@ -94,7 +98,8 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
     await journal.open()
     stack.callback(journal.close)
     await own_remains(journal, store, ledger)
-    leases = Leases(ledger, clock, f"{node}.{journal.boot}", journal.intent)
+    name = f"{node}-{journal.boot}"
+    leases = Leases(ledger, clock, name, journal.intent)
     metrics = Metrics()
     access = Access(sys.stdout.fileno(), index)
     stack.callback(access.flush)
@@ -117,14 +122,20 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
         await people.first_run()
     gateway = Gateway(conf=conf, node=node, registry=registry, store=store, clock=clock, limiter=limiter,
                       ledger=ledger, leases=leases, journal=journal, keys=keys, snapshots=snapshots, pool=pool,
+<<<<<<< HEAD
                       access=access, metrics=metrics, catalog=Catalog(store, sealer, node=node), sealer=sealer,
                       pepper=pepper, people=people, audit=Audit(store, node, clock, pepper), plugins=host.plugins,
                       strict=conf.money.durability == "strict")
+=======
+                      access=access, metrics=metrics, strict=conf.money.durability == "strict")
+    stack.push_async_callback(gateway.answers.close)
+>>>>>>> main
     await host.open(gateway)
     stack.push_async_callback(host.close, gateway)
     await snapshots.open()                  # after the plugins: some know their base URL only now
     stack.push_async_callback(snapshots.close)
-    for work in (leases.run(), shipper.run(), orphans(root, node, store, ledger), measure(gateway)):
+    reaper = Reaper(store, ledger, leases, name, clock)
+    for work in (leases.run(), shipper.run(), reaper.run(), orphans(root, node, store, ledger), measure(gateway)):
         stack.push_async_callback(ended, asyncio.create_task(work))
     return gateway
 
@@ -132,7 +143,8 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
 async def open_server(conf: Conf, gateway: Gateway, host: Host, stack: contextlib.AsyncExitStack) -> FrontServer:
     """The one listening server: the wires' paths by the hot door, all else by Tornado."""
     registry = gateway.registry
-    doors = {path.encode(): Door(gateway, wire, conf.server.max_body) for path, wire in registry.paths.items()}
+    doors = HotPaths({path.encode(): Door(gateway, wire, conf.server.max_body)
+                      for path, wire in registry.paths.items()})
     edge = Edge(connections_max=conf.server.max_connections or sys.maxsize,
                 connections_per_ip=conf.server.max_connections_per_ip or sys.maxsize)
     server = FrontServer(make_app(gateway, [*console.routes(gateway), *registry.handlers]), doors, renderer(registry), edge)

@@ -88,6 +88,7 @@ class Gateway:
         self.conf.write_text(CONF.format(workers=workers, folder=folder, max_body=max_body) + conf)
         self.log = folder / "serve.log"
         self.process: subprocess.Popen | None = None
+        self._rows: dict[str, UsageRecord] = {}
         self.env = {name: value for name, value in os.environ.items()
                     if name not in ("HOST", "PORT") and not name.startswith("SMARTOKEN_")}
         self.env |= {"SMARTOKEN_CONF": str(self.conf), "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
@@ -159,6 +160,15 @@ class Gateway:
         """The worker processes alive now."""
         pid = self.process.pid
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    def all_ready(self) -> bool:
+        """Every worker answers: connections of their own are spread by the kernel, so ask until each was met."""
+        met = set()
+        for _ in range(16 * self.workers):
+            status, _, body = self.get("/readyz")
+            if status == 200:
+                met.add(json.loads(body)["node"])
+        return len(met) == self.workers
 
     def kill_worker(self, index: int = 0) -> int:
         """SIGKILL one worker; its supervisor will start another. The pid killed."""
@@ -232,8 +242,12 @@ class Gateway:
         return asyncio.run(read())
 
     def record(self, rid: str) -> UsageRecord:
-        """The record of one request, waited for."""
-        return until(lambda: next((row for row in self.records() if row.rid == rid), None), f"the record of {rid}")
+        """The record of one request, waited for: records come to the store in batches, every two seconds or so."""
+        def look() -> UsageRecord | None:
+            if rid not in self._rows:
+                self._rows = {row.rid: row for row in self.records()}
+            return self._rows.get(rid)
+        return until(look, f"the record of {rid}")
 
     def check_books(self, *clients: Client) -> list[UsageRecord]:
         """Stop the gateway and prove that nothing is left open and every cent is accounted for; the records.

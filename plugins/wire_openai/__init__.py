@@ -1,9 +1,9 @@
 """The wires that OpenAI's SDKs speak. A wire is a file here and a line in smartoken_wires."""
 
 from smartoken.plugin import hookimpl
-from smartoken_plugins.wire_openai import chat
+from smartoken_plugins.wire_openai import chat, embeddings, responses
 
 
 @hookimpl
 def smartoken_wires():
-    return [chat.WIRE]
+    return [chat.WIRE, responses.WIRE, embeddings.WIRE]

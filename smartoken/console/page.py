@@ -10,7 +10,6 @@ from tornado.escape import xhtml_escape
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError
 
-from smartoken import __version__
 from smartoken.console import figures, files
 from smartoken.console.nav import MENU
 from smartoken.console.widgets import Widgets
@@ -103,7 +102,7 @@ class Page(Signed):
         done = self.get_query_argument("done", "")
         names.update(
             who=self.who, key=self.key, menu=MENU, languages=LANGUAGES, lang=self.locale.code,
-            theme=theme if theme in THEMES else "", version=__version__, asset=files.url, icon=icon, link=link,
+            theme=theme if theme in THEMES else "", asset=files.url, icon=icon, link=link,
             w=Widgets(self.locale), n=figures, when=when, day=figures.day, done=DONE.get(done, ""), refusal=None,
             title="", csrf=self.who.csrf if self.who else "", money=self.who is not None and self.who.may("money.read"),
             may=self.who.may if self.who else lambda permission: False, charts=False)

@@ -1,7 +1,7 @@
 """Everything about a route's requests that is the same every time: where to connect, the head, the limits."""
 
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import smartoken
 from smartoken.domain.catalog import Channel
@@ -17,6 +17,23 @@ class Endpoint:
     origin: Origin
     head: bytes = field(repr=False)
     limits: Limits
+
+
+LENGTH = b"Content-Length: "
+
+
+def head_for(endpoint: Endpoint, method: str, model: str, suffix: str, lines: bytes) -> bytes:
+    """The endpoint's head with another method, the model where its path says `{model}`, something more at the end of its path, and header lines (each ended by
+    CRLF) spliced in. `suffix` and `lines` are checked by whoever makes them: no blanks, no line ends."""
+    head = endpoint.head
+    if suffix or method != "POST":
+        first, rest = head.split(b" HTTP/1.1\r\n", 1)
+        path, _, query = first.removeprefix(b"POST").partition(b"?")
+        path = path.replace(b"{model}", quote(model, safe="-._~").encode())
+        more, _, own_query = suffix.encode("ascii").partition(b"?")
+        query = b"&".join(part for part in (query, own_query) if part)
+        head = b"%b%b%b%b%b HTTP/1.1\r\n%b" % (method.encode(), path, more, b"?" if query else b"", query, rest)
+    return head[:-len(LENGTH)] + lines + LENGTH if lines else head
 
 
 def endpoint_of(channel: Channel, path: str) -> Endpoint:

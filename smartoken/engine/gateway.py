@@ -5,7 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from smartoken.engine.access import Access
+<<<<<<< HEAD
 from smartoken.engine.audit import Audit
+=======
+from smartoken.engine.answers import Answers
+>>>>>>> main
 from smartoken.engine.auth import Keys
 from smartoken.engine.changes import Catalog
 from smartoken.engine.estimate import Estimate
@@ -54,6 +58,10 @@ class Gateway:
     retries: RetryBudget = field(default_factory=RetryBudget)
     calls: set = field(default_factory=set)         # engine.relay.Call, those that hold money
     estimates: dict[str, Estimate] = field(default_factory=dict)
+    answers: Answers = field(init=False)            # closed with the store
+
+    def __post_init__(self) -> None:
+        self.answers = Answers(self.store, self.clock)
 
     def estimate(self, slug: str) -> Estimate:
         """What was learned of a model so far."""

@@ -4,20 +4,26 @@
                                   asked --failure--> asked (next route) ... --> done (503)
 
 `admit` may find no money at hand; then the door awaits `prepare` and admits again. Whatever happens after a hold, the
-call is settled exactly once (engine/settle.py), synchronously, before the last bytes go to the client.
+call is settled exactly once (engine/settle.py), synchronously, and the client gets the last bytes only when the record is
+written: who holds a complete answer has paid for it, whatever is killed.
 It is one file because every function in it moves that one state.
 """
 
 import asyncio
 import logging
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from smartoken.domain.money import ceil_u
 from smartoken.domain.usage import Attempt, Usage
 from smartoken.engine import admission, routing, settle
+from smartoken.engine.bridged import BridgedReader
+from smartoken.engine.endpoint import head_for
 from smartoken.engine.health import meaning_of, rest_s
 from smartoken.errors import Refusal, refuse
-from smartoken.plugin.types import CALLER, RETRY, Failure
+from smartoken.plugin.types import CALLER, ELSEWHERE, RETRY, Failure
+from smartoken.upstream.origin import header_line
 
 log = logging.getLogger("smartoken.relay")
 
@@ -26,6 +32,7 @@ SSE = b"text/event-stream; charset=utf-8"
 STREAM_HEADERS = b"Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
 DRAIN_S = 60             # how long an abandoned stream is read to its end where cancelling would not save money
 DRAIN_SHARE_PCT = 5      # and by how many of the streams in flight
+NOTHING: Mapping[bytes, bytes] = MappingProxyType({})
 WATCH_TOKENS = 64        # output tokens between two looks at the hold
 
 
@@ -46,14 +53,14 @@ class Call:
 
     __slots__ = ("account", "ask", "at_ms", "attempt_us", "attempts", "body_size", "client", "committed", "counted",
                  "done", "exchange", "extra", "first_us", "gateway", "headers", "health", "hold", "key", "left",
-                 "model", "parts", "pin", "price", "reader", "rid", "route", "routes", "show_cost", "slot",
+                 "model", "parts", "passed", "pin", "price", "reader", "rid", "route", "routes", "show_cost", "slot",
                  "started_us", "status", "timer", "tried", "wants", "watch", "wire")
 
     def __init__(self, gateway: Any, client: Client, wire: Any, ask: Any, key: Any, account: Any, rid: str,
-                 pin: str | None, show_cost: bool, extra: bytes):
+                 pin: str | None, show_cost: bool, extra: bytes, passed: Mapping[bytes, bytes] = NOTHING):
         self.gateway, self.client, self.wire, self.ask = gateway, client, wire, ask
         self.key, self.account, self.rid, self.pin, self.show_cost = key, account, rid, pin, show_cost
-        self.extra = extra
+        self.extra, self.passed = extra, passed
         self.started_us, self.at_ms = gateway.clock.mono_us(), gateway.clock.now_ms()
         self.body_size = len(ask.body)
         self.committed = self.done = self.left = False
@@ -81,8 +88,8 @@ class Call:
         admission.run_gates(gateway.registry.gates, self.key, ask)
         estimate = gateway.estimate(model.slug)
         ceiling_p = admission.ceiling_p(model, estimate, ask)
-        wants = admission.wants_of(self.key, self.account, model,
-                                   estimate.input(self.body_size) + (ask.max_output or estimate.output(model.max_output)))
+        tokens = estimate.input(self.body_size) + (ask.max_output or estimate.output(model.max_output))
+        wants = admission.wants_of(self.key, self.account, model, 0 if ask.free else tokens)
         self.hold = gateway.leases.place(self.account, model.slug, ceiling_p)
         if self.hold is None:
             return False
@@ -91,9 +98,11 @@ class Call:
                 admission.take(gateway.limiter, wants)
             except Refusal:
                 gateway.leases.settle(self.hold, 0)
+                self.hold = None
                 raise
+            finally:
+                self.extra += admission.limit_headers(gateway.limiter, wants)
             self.wants = wants
-            self.extra += admission.limit_headers(gateway.limiter, wants)
         return True
 
     async def prepare(self) -> None:
@@ -112,7 +121,9 @@ class Call:
     def _send(self) -> None:
         gateway = self.gateway
         now_us = gateway.clock.mono_us()
-        found = routing.pick(gateway.health, self.model.slug, self.routes, self.tried, now_us)
+        ask = self.ask
+        affinity = f"{self.account.id}|{ask.affinity}" if ask.affinity else ""
+        found = routing.pick(gateway.health, self.model.slug, self.routes, self.tried, now_us, affinity)
         if found is None:
             self._give_up()
             return
@@ -133,8 +144,17 @@ class Call:
             self._refuse(refusal)
             return
         gateway.health.began(self.health)
-        self.exchange = gateway.pool.send(route.endpoint.origin, route.endpoint.head, body, self,
-                                          route.endpoint.limits)
+        endpoint = route.endpoint
+        head, asked = endpoint.head, self.wire_up.pass_headers
+        if asked or ask.suffix:
+            head = head_for(endpoint, ask.method, route.upstream_name, ask.suffix, self._header_lines(asked))
+        self.exchange = gateway.pool.send(endpoint.origin, head, body, self, endpoint.limits)
+
+    def _header_lines(self, asked: Mapping[bytes, bytes]) -> bytes:
+        """The client's headers that belong to the upstream's wire, or what is sent in their place."""
+        theirs = self.passed if self.route.bridge is None else NOTHING
+        values = ((name, theirs.get(name, default)) for name, default in asked.items())
+        return b"".join(header_line(name, value) for name, value in values if value)
 
     # -- the upstream answers ------------------------------------------------------------------------------------------
 
@@ -145,7 +165,16 @@ class Call:
             self.first_us = self.gateway.clock.mono_us() - self.started_us
         if status == 200 and self.ask.stream and b"json" not in header(headers, b"content-type"):
             self.exchange.body_max = 0  # a stream may be long; its events are bounded one by one
-            self.reader = self.wire_up.reader(self.ask, self.route.channel.settings, self.show_cost)
+            self.reader = self._reader()
+
+    def _reader(self) -> Any:
+        bridge, quirks = self.route.bridge, self.route.channel.settings
+        if bridge is None:
+            return self.wire.reader(self.ask, quirks, self.show_cost)
+        outer = None
+        if self.show_cost or not self.ask.usage_wanted:  # the bridge always tells usage; this keeps it back
+            outer = self.wire.reader(self.ask, quirks, self.show_cost)
+        return BridgedReader(self.wire_up.reader(self.ask, quirks, False), bridge.stream(self.ask), outer)
 
     def on_data(self, data: bytes) -> None:
         """Some of its body, as it was read from the socket."""
@@ -168,12 +197,17 @@ class Call:
             if not reader.started:
                 return
             self._commit()
+            self._note_answer(out)
             if self.left:
                 self._abandon()
                 return
         elif reader.failure is not None and not out and not reader.ended:
             self._drop()
             self._broken(reader.failure.message)
+            return
+        if reader.ended:
+            self._let_go()
+            self._end_stream(out)
             return
         if out:
             counted = reader.counted
@@ -200,7 +234,10 @@ class Call:
             self._end_whole(b"".join(self.parts))
         else:
             failure = self.wire_up.failure(b"".join(self.parts))
-            self._attempt_failed(meaning_of(self.route.channel.provider, self.status, failure), failure)
+            meaning = meaning_of(self.route.channel.provider, self.status, failure)
+            if self.ask.method != "POST" and self.status == 404:
+                meaning = CALLER  # the stored answer is gone, not the model
+            self._attempt_failed(meaning, failure)
 
     def on_fail(self, kind: str, detail: str) -> None:
         """The connection failed, for a reason of upstream.pool.FAILS."""
@@ -224,9 +261,10 @@ class Call:
         if not self.left:
             self.client.start(200, SSE, self.extra + STREAM_HEADERS)
 
-    def _end_stream(self) -> None:
+    def _end_stream(self, out: bytes = b"") -> None:
+        """`out`: of the batch that ended it, not yet with the client."""
         reader = self.reader
-        rest = reader.close()
+        rest = out + reader.close()
         if not self.committed:
             if reader.started:
                 self._commit()
@@ -239,10 +277,11 @@ class Call:
             self._broken("The stream ended before its time.")
             return
         self.counted = reader.counted
+        status = "broken" if reader.failure else "cut" if self.left else "ok"
         self._attempted("broken" if reader.failure else "ok")
-        cost_p = settle.finish(self, "broken" if reader.failure else "ok", reader.usage(), self.counted)
+        cost_p = settle.finish(self, status, reader.usage(), self.counted)
         if self.show_cost:
-            rest = reader.cost_event(self.wire.add_cost, ceil_u(cost_p)) + rest
+            rest = out + reader.cost_event(self.wire.add_cost, ceil_u(cost_p)) + rest[len(out):]
         self._last(lambda: self._close_stream(rest))
 
     def _close_stream(self, rest: bytes) -> None:
@@ -253,6 +292,8 @@ class Call:
         self.client.finish()
 
     def _end_whole(self, data: bytes) -> None:
+        if self.wire_up.gather is not None and b"event-stream" in header(self.headers, b"content-type"):
+            data = self.wire_up.gather(data)
         usage, failure, counted = self.wire_up.whole(data, self.ask, self.route.channel.settings)
         if failure is not None:
             self._attempt_failed(meaning_of(self.route.channel.provider, 200, failure), failure)
@@ -260,6 +301,7 @@ class Call:
         now_us = self.gateway.clock.mono_us()
         self.gateway.health.succeeded(self.route, self.health, now_us, now_us - self.attempt_us)
         self._attempted("ok")
+        self._note_answer(data)
         if self.route.bridge is not None:
             data = self.route.bridge.answer(data, self.ask)
         cost_p = settle.finish(self, "cut" if self.left else "ok", usage, counted)
@@ -269,20 +311,30 @@ class Call:
             data = self.wire.add_cost(data, ceil_u(cost_p))
         self._last(lambda: self.client.answer(200, JSON, data, self.extra))
 
+    def _note_answer(self, data: bytes) -> None:
+        """Remember which channel keeps this answer, for those that go on from it."""
+        if self.wire.answer_id is not None and self.route.bridge is None and not self.ask.free:
+            id = self.wire.answer_id(data, self.ask)
+            if id:
+                self.gateway.answers.note(id, self.account.id, self.route.channel.name, self.model.slug)
+
     def _last(self, send) -> None:
-        """The answer's last bytes: at once, or under `durability = "strict"` when the books are on disk."""
+        """The answer's last bytes: when the record is written, or under `durability = "strict"` when it is synced."""
+        journal = self.gateway.journal
         if self.gateway.strict:
-            self.gateway.journal.durable(send)
+            journal.durable(send)
         else:
-            send()
+            journal.written(send)
 
     # -- failures ------------------------------------------------------------------------------------------------------
 
     def _attempt_failed(self, meaning: str, failure: Failure) -> None:
         """Before anything was committed: the next channel, or the end."""
         gateway, now_us = self.gateway, self.gateway.clock.mono_us()
-        gateway.health.failed(self.route, self.health, now_us, meaning,
-                              rest_s(header(self.headers, b"retry-after")) if self.status else None, failure.message)
+        wait_s = failure.rest_s
+        if wait_s is None and self.status:
+            wait_s = rest_s(header(self.headers, b"retry-after"))
+        gateway.health.failed(self.route, self.health, now_us, meaning, wait_s, failure.message)
         self._attempted(failure.code or failure.type or meaning)
         if meaning == CALLER:
             status = failure.status or (self.status if self.status >= 400 else 400)
@@ -291,12 +343,22 @@ class Call:
             return
         if (self.pin is not None or self.left or len(self.attempts) >= routing.MAX_ATTEMPTS
                 or not gateway.retries.retry(now_us)):
-            self._give_up()
+            self._give_up(failure if meaning == ELSEWHERE else None)
             return
         self._send()
 
-    def _give_up(self) -> None:
+    def _give_up(self, foreign: Failure | None = None) -> None:
+        """No channel is left. `foreign`: the last one could not read what another had made, and that is the answer."""
         gateway = self.gateway
+        if foreign is not None:
+            self._refuse(refuse("invalid_request", foreign.message, code=foreign.code or None))
+            return
+        now_us = gateway.clock.mono_us()
+        if routing.resting_long(gateway.health, self.model.slug, self.routes, now_us):
+            wait_s = routing.soonest_s(gateway.health, self.model.slug, self.routes, now_us)
+            self._refuse(refuse("rate_limit", f"The model '{self.model.slug}' is used up until its limit is reset.",
+                                code="usage_limit_reached", retry_after_s=wait_s, should_retry=False), "failed")
+            return
         wait_s = routing.soonest_s(gateway.health, self.model.slug, self.routes, gateway.clock.mono_us())
         where = f"Channel '{self.pin}'" if self.pin is not None else "Every channel"
         self._refuse(refuse("upstream", f"{where} failed for the model '{self.model.slug}'.", code="upstream_failed",
@@ -414,6 +476,12 @@ class Call:
         self.exchange.abort()
         self._over()
 
+    def _let_go(self) -> None:
+        """All is said that matters: the exchange may end by itself, so that its connection can be used again."""
+        self.exchange.answer = HEARS_NOTHING
+        self.exchange.resume()
+        self._over()
+
     def _over(self) -> None:
         """The attempt's exchange is at its end."""
         self.exchange = None
@@ -422,6 +490,21 @@ class Call:
     def _attempted(self, result: str) -> None:
         ms = (self.gateway.clock.mono_us() - self.attempt_us) // 1000
         self.attempts.append(Attempt(self.route.channel.name, result, self.status, ms))
+
+
+class _HearsNothing:
+    """The Answer of an exchange whose stream has said its last word."""
+
+    def on_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None: ...
+
+    def on_data(self, data: bytes) -> None: ...
+
+    def on_end(self) -> None: ...
+
+    def on_fail(self, kind: str, detail: str) -> None: ...
+
+
+HEARS_NOTHING = _HearsNothing()
 
 
 def header(headers: list[tuple[bytes, bytes]], name: bytes) -> bytes:

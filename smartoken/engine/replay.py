@@ -87,9 +87,8 @@ def examine(folder: Path, boot: str) -> Remains:
             if isinstance(frame, OpenFrame):
                 running[frame.rid] = frame
             elif isinstance(frame, DoneFrame):
-                if frame.record.rid not in finished:
-                    finished.add(frame.record.rid)
-                    remains.add(frame.record)
+                finished.add(frame.record.rid)
+                remains.add(frame.record)
             elif isinstance(frame, Intent):
                 remains.leases.setdefault(frame.lease, (frame.acct, {}))
             elif isinstance(frame, Head):

@@ -37,10 +37,12 @@ def finish(call: Any, status: str, usage: Usage | None, counted: int, http_statu
     call.done = True
     gateway = call.gateway
     estimate = gateway.estimate(call.model.slug)
-    if status in FREE:
+    if status in FREE or call.ask.free:
         usage = Usage(source=NONE)
     elif usage is None:
         output = estimate.counted(counted) if call.ask.stream else counted
+        if call.ask.max_output is not None:
+            output = min(output, call.ask.max_output)
         usage = Usage(input=estimate.input(call.body_size), output=output, source=COUNTED)
     elif status == "ok":
         estimate.learn(call.body_size, usage, counted if call.ask.stream else 0)

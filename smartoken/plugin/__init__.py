@@ -16,6 +16,7 @@ from smartoken.plugin.types import (
     CALLER,
     COOL,
     CREDENTIAL,
+    ELSEWHERE,
     MEANINGS,
     MISSING,
     RETRY,
@@ -40,7 +41,7 @@ class PluginConf(Strict):
 
 
 __all__ = [
-    "BROKE", "CALLER", "COOL", "COUNTED", "CREDENTIAL", "ESTIMATED", "MEANINGS", "MISSING", "NONE", "REPORTED", "RETRY",
+    "BROKE", "CALLER", "COOL", "COUNTED", "CREDENTIAL", "ELSEWHERE", "ESTIMATED", "MEANINGS", "MISSING", "NONE", "REPORTED", "RETRY",
     "Ask", "Bridge", "ConfigError", "Failure", "Headers", "PluginConf", "Provider", "Refusal", "StoreAway",
     "StreamReader", "Tool", "Usage", "UsageRecord", "Whole", "Wire", "bearer", "header", "hookimpl", "new_rid",
     "refuse",

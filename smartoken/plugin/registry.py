@@ -110,7 +110,7 @@ def _providers(filling: Filling, plugin: str, answer: Any) -> None:
 def _wires(filling: Filling, plugin: str, answer: Any) -> None:
     for wire in _each(Wire, answer):
         filling.put(plugin, "wires", "wire", wire.name, wire)
-        for path in wire.paths:
+        for path in (*wire.paths, *wire.prefixes):
             filling.put(plugin, "paths", "path", path, wire, note=False)
 
 

@@ -20,7 +20,8 @@ BROKE = "broke"                # our account there can't pay: next channel, rest
 CREDENTIAL = "credential"      # our credential was refused: next channel, channel off until it changes, alarm
 MISSING = "missing"            # it does not know the model: next channel, alarm
 CALLER = "caller"              # the request itself is wrong: passed on to the client, nobody else is tried
-MEANINGS = (RETRY, COOL, BROKE, CREDENTIAL, MISSING, CALLER)
+ELSEWHERE = "elsewhere"        # it holds what another channel made: next channel, nothing is held against this one
+MEANINGS = (RETRY, COOL, BROKE, CREDENTIAL, MISSING, CALLER, ELSEWHERE)
 
 
 def bearer(credential: str) -> Headers:
@@ -69,6 +70,11 @@ class Ask(msgspec.Struct, gc=False):
     size: str = ""
     seconds: int = 0
     resolution: str = ""
+    suffix: str = ""                   # what follows the wire's path at the provider, e.g. "/count_tokens"
+    method: str = "POST"
+    free: bool = False                 # counting, reading or deleting: held and charged nothing
+    follows: str = ""                  # the stored response that it goes on from, or is about: its channel alone knows it
+    affinity: str = ""                 # equal texts of one account go to the same channel while that is well
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -78,6 +84,7 @@ class Failure(msgspec.Struct, frozen=True):
     code: str = ""
     type: str = ""
     status: int = 0                    # when the body names an HTTP status that the answer's own did not
+    rest_s: int | None = None          # seconds that the body asks to be left alone for
 
 
 class StreamReader(Protocol):
@@ -106,12 +113,21 @@ class StreamReader(Protocol):
 class Wire:
     """A named byte dialect and the client paths where it is served.
 
-    peek(body) -> Ask, raises Refusal 400. body(ask, upstream_name, quirks) -> the upstream's body,
-    equal to the client's but for what it says it changes. reader(ask, quirks, keep_usage) -> StreamReader. whole(data, ask, quirks) reads a complete answer:
-    (usage or None, failure or None, tokens by our own count). refuse(refusal, rid) and refuse_in_stream(refusal, rid) render an
-    error in the wire's shape: a body, or the last bytes of a stream. add_cost(data, cost_u) puts `cost_micro_usd`
-    into an answer's usage. `insured`: an answer without any output costs nothing. `pass_headers`: the client's headers
-    (lower case) that belong to this wire and go upstream; all others stay here.
+    peek(body) -> Ask, raises Refusal 400. body(ask, upstream_name, quirks) -> the upstream's body, equal to the
+    client's but for what it says it changes. reader(ask, quirks, keep_usage) -> StreamReader. whole(data, ask, quirks)
+    reads a complete answer: (usage or None, failure or None, tokens by our own count). refuse(refusal, rid) and
+    refuse_in_stream(refusal, rid) render an error in the wire's shape: a body, or the last bytes of a stream.
+    add_cost(data, cost_u) puts `cost_micro_usd` into an answer's usage. `insured`: an answer without any output costs
+    nothing.
+
+    A wire that takes more than a body's word: `prefixes` are beginnings of client paths that are its own as well,
+    `methods` what it takes there, and `peek_at(method, path, query, body)` then stands in for peek (path and query as
+    text). The upstream's path is the provider's for this wire, with the upstream name for `{model}`, then Ask.suffix.
+    gather(stream) makes the whole answer (or error body) that a complete event stream tells, for upstreams that only
+    stream (quirk `stream_only`). answer_id(data, ask) finds the id of an answer that the upstream stores
+    in its first bytes. `pass_headers`:
+    {the client's header, lower case, that goes upstream: what is sent when it is absent, b"" for nothing}; all others
+    stay here. `rid_header`: one more header's name that carries the request's id.
     """
 
     name: str
@@ -125,7 +141,13 @@ class Wire:
     failure: Callable[[bytes], Failure]            # reads the body of a refused call, whatever it is
     add_cost: Callable[[bytes, int], bytes] | None = None
     insured: bool = True
-    pass_headers: Sequence[bytes] = ()
+    prefixes: Sequence[str] = ()
+    methods: Sequence[str] = ("POST",)
+    peek_at: Callable[[str, str, str, bytes], Ask] | None = None
+    gather: Callable[[bytes], bytes] | None = None
+    answer_id: Callable[[bytes, Ask], str] | None = None
+    pass_headers: Mapping[bytes, bytes] = field(default_factory=dict)
+    rid_header: str = ""
 
 
 @dataclass(frozen=True, slots=True)

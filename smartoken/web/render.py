@@ -6,12 +6,13 @@ from smartoken.domain.trace import new_rid
 from smartoken.engine.relay import refusal_headers
 from smartoken.errors import Refusal
 from smartoken.web.answers import JSON, refusal_body
+from smartoken.web.door import HotPaths
 from smartoken.web.http1 import RenderRefusal
 
 
 def renderer(registry: Any) -> RenderRefusal:
     """For web.server.FrontServer; `registry.paths` says which wire serves a path."""
-    wires = {path.encode(): wire for path, wire in registry.paths.items()}
+    wires = HotPaths({path.encode(): wire for path, wire in registry.paths.items()})
 
     def render(refusal: Refusal, path: bytes) -> tuple[bytes, bytes, bytes]:
         rid = new_rid()

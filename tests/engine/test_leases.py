@@ -278,6 +278,26 @@ def test_store_away(tmp_path):
     run(tmp_path, main)
 
 
+def test_a_flush_whose_reply_was_lost_does_not_swallow_the_next(tmp_path):
+    """The op of the lost flush is asked for again with more spend: the answer is the older entry, so once more."""
+    async def main(house, leases):
+        lossy = LossyStore(house.store, 1, lost=0)
+        mine = Leases(Ledger(lossy, "n9", house.clock), house.clock, "n9-b")
+        await house.topup(1_000_000)
+        mine.settle(await mine.hold(A, "m", 5 * P), 2 * P)
+        lossy.lost = 1
+        while (await house.store.head("a")).kind != "flush":
+            with pytest.raises(StoreAway):
+                await house.ship(mine)
+        lossy.lost = 0
+        mine.settle(await mine.hold(A, "m", 5 * P), 3 * P)
+        await house.ship(mine)
+        assert (await house.ledgers[0].balance("a")).charged_p == 5 * P
+        await mine.close_all()
+
+    run(tmp_path, main)
+
+
 def test_renewal(tmp_path):
     async def main(house, leases):
         await house.topup(1_000_000)

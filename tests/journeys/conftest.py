@@ -15,7 +15,7 @@ SAY = [{"role": "user", "content": "Say something."}]
 ALONE = {
     "renamed": "", "slow": "slow", "steady": "slow?tokens=400&gap_ms=10", "no-usage": "no_usage", "always": "always",
     "moonshot": "moonshot", "zhipu": "zhipu", "every": "every", "deepseek": "deepseek", "openrouter": "openrouter",
-    "no-done": "no_done", "dies-mid": "reset?after=5", "error-mid": "error_mid?after=5",
+    "no-done": "no_done", "dies-mid": "reset?after=5", "error-mid": "error_mid?after=5&gap_ms=40",
     **{f"refuses-{status}": str(status) for status in REFUSALS},
 }
 
@@ -71,7 +71,7 @@ def client(gateway) -> Client:
     return gateway.client("everyone")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def sdk(gateway, client):
     with sdk_of(gateway, client.key) as sdk:
         yield sdk
@@ -80,6 +80,12 @@ def sdk(gateway, client):
 def sdk_of(gateway: Gateway, key: str) -> openai.OpenAI:
     """The official client, without retries of its own, so that a test sees each answer."""
     return openai.OpenAI(api_key=key, base_url=f"{gateway.url}/v1", max_retries=0, timeout=60)
+
+
+def ask(sdk: openai.OpenAI, **asked) -> tuple[list[str], str]:
+    """(lines of the body, trace id) of a chat call. Tests of a table ask all first and then wait for records once."""
+    with sdk.chat.completions.with_streaming_response.create(**{"messages": SAY, **asked}) as raw:
+        return list(raw.iter_lines()), rid_of(raw.headers)
 
 
 def rid_of(headers: Mapping[str, str]) -> str:

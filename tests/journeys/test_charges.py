@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from tests.harness import PRICE, token_cost_p, until
-from tests.journeys.conftest import SAY, rid_of
+from tests.journeys.conftest import SAY, ask, rid_of
 
 
 @pytest.mark.parametrize("reads", [1, 12])
@@ -49,14 +49,17 @@ USAGES = {"ok": "reported", "usage_zero": "reported", "usage_twice": "reported",
           "usage_huge": "counted", "usage_float": "counted", "usage_bool": "counted", "no_usage": "counted"}
 
 
+@pytest.fixture(scope="module")
+def told(sdk):
+    """{(play, stream): trace id}."""
+    return {(play, stream): ask(sdk, model="renamed", max_tokens=20, stream=stream, extra_body={"x_fault": play})[1]
+            for play in USAGES for stream in (False, True)}
+
+
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("play", USAGES)
-def test_a_usage_that_cannot_be_is_replaced_by_our_count(gateway, sdk, play, stream):
-    with sdk.chat.completions.with_streaming_response.create(
-            model="renamed", messages=SAY, max_tokens=20, stream=stream, extra_body={"x_fault": play}) as raw:
-        list(raw.iter_lines())
-        rid = rid_of(raw.headers)
-    record = gateway.record(rid)
+def test_a_usage_that_cannot_be_is_replaced_by_our_count(gateway, told, play, stream):
+    record = gateway.record(told[play, stream])
     assert (record.status, record.usage.source) == ("ok", USAGES[play])
     if play == "usage_zero":
         assert record.cost_p == 0, "a reported 0 is a value"

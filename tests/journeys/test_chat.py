@@ -6,8 +6,9 @@ import pytest
 
 from smartoken.testing.answers import words
 from tests.harness import PRICE, token_cost_p
-from tests.journeys.conftest import SAY, rid_of
+from tests.journeys.conftest import SAY, ask, rid_of
 
+HABITS = ("renamed", "always", "every", "openrouter", "deepseek", "moonshot", "zhipu", "no-done")
 UNKNOWN = b'"x_unknown":{"b": 1.50, "a": [1]}'
 
 
@@ -85,18 +86,20 @@ def test_models_are_listed_without_a_key(gateway, sdk):
     assert found["pricing"]["cache_read_per_mtok"] == PRICE.cache_read_u
 
 
-@pytest.mark.parametrize("slug", ["renamed", "always", "every", "openrouter", "deepseek", "moonshot", "zhipu",
-                                  "no-done"])
-def test_the_usage_chunk_is_given_to_who_asked_and_kept_from_who_did_not(gateway, sdk, slug):
-    def stream(**more):
-        with sdk.chat.completions.with_streaming_response.create(
-                model=slug, messages=SAY, max_tokens=6, stream=True, **more) as raw:
-            return events(raw.iter_lines()), rid_of(raw.headers)
+@pytest.fixture(scope="module")
+def habits(sdk):
+    """{model: (a stream without, one with include_usage)} for every usage habit of upstreams."""
+    more = {"max_tokens": 6, "stream": True}
+    return {slug: (ask(sdk, model=slug, **more), ask(sdk, model=slug, **more, stream_options={"include_usage": True}))
+            for slug in HABITS}
 
-    quiet, rid = stream()
-    assert all(event["choices"] for event in quiet), "many clients index choices[0]"
+
+@pytest.mark.parametrize("slug", HABITS)
+def test_the_usage_chunk_is_given_to_who_asked_and_kept_from_who_did_not(gateway, habits, slug):
+    (quiet, rid), (lines, rid_asked) = habits[slug]
+    assert all(event["choices"] for event in events(quiet)), "many clients index choices[0]"
     assert gateway.record(rid).usage.output == 6
-    asked, rid = stream(stream_options={"include_usage": True})
+    asked, rid = events(lines), rid_asked
     said = [event["usage"] for event in asked if event.get("usage")]
     said += [event["choices"][0]["usage"] for event in asked if event["choices"] and event["choices"][0].get("usage")]
     assert said and said[-1]["completion_tokens"] == 6

@@ -52,12 +52,12 @@ def test_a_killed_worker_loses_nothing_and_doubles_nothing(gateway, upstream):
         for sent in (5_000, 12_000):
             await asyncio.to_thread(until, lambda sent=sent: _output(upstream) > sent, "load", 60)
             gateway.kill_worker()
-            await asyncio.to_thread(until, lambda: len(gateway.worker_pids()) == 2, "the new worker")
+            await asyncio.to_thread(until, lambda: len(gateway.worker_pids()) == 2, "a worker in its place")
 
     calls = asyncio.run(load.run(gateway.url, client.key, bodies, 48, kill_twice()))
     broken = [call for call in calls if not call.whole]
     assert broken, "the kills must have met calls in flight"
-    until(lambda: gateway.get("/readyz")[0] == 200, "readiness")
+    until(gateway.all_ready, "the replay of both")
     rows = gateway.check_books(client)
     records, sent = {record.rid: record for record in rows}, upstream.attempts()
     assert len(records) == len(rows)

@@ -4,20 +4,30 @@ import openai
 import pytest
 
 from smartoken.testing.answers import words
-from tests.journeys.conftest import PAIRS, SAY, rid_of
+from tests.journeys.conftest import PAIRS, SAY, ask, rid_of
 
 # What is no fault in a stream or out of it: an empty stream is noticed, a truncated one has begun.
 ONLY_WHOLE = {"fo-truncated"}
+FAILING = (*PAIRS, "fo-refused")
+
+
+@pytest.fixture(scope="module")
+def taken(gateway, sdk):
+    """{(model, stream): (lines, trace id)}; retries are rationed, so a few calls that need none go before each."""
+    answers = {}
+    for slug in FAILING:
+        for stream in (False, True):
+            for _ in range(5):
+                ask(sdk, model="renamed", max_tokens=1)
+            answers[slug, stream] = ask(sdk, model=slug, max_tokens=4, stream=stream and slug not in ONLY_WHOLE)
+    return answers
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("slug", [*PAIRS, "fo-refused"])
-def test_the_second_channel_takes_over(gateway, sdk, slug, stream):
-    with sdk.chat.completions.with_streaming_response.create(
-            model=slug, messages=SAY, max_tokens=4, stream=stream and slug not in ONLY_WHOLE) as raw:
-        text = "".join(raw.iter_text())
-        rid = rid_of(raw.headers)
-    assert " aaa" in text
+@pytest.mark.parametrize("slug", FAILING)
+def test_the_second_channel_takes_over(gateway, taken, slug, stream):
+    lines, rid = taken[slug, stream]
+    assert " aaa" in "".join(lines)
     record = gateway.record(rid)
     assert (record.status, record.channel, record.usage.output) == ("ok", f"{slug}-2", 4)
     assert record.attempts[-1].result == "ok"
@@ -46,5 +56,7 @@ def test_after_the_first_byte_the_error_is_in_the_stream(gateway, sdk, slug):
         rid = rid_of(stream.response.headers)
     assert got == list(words(30))[:len(got)] and got
     record = gateway.record(rid)
-    assert record.status == "broken" and len(got) <= record.usage.output <= 30
+    # The SDK hangs up at an error event, which may be before the upstream's own end is here: then it is a cut.
+    assert record.status in {"dies-mid": ("broken",), "error-mid": ("broken", "cut")}[slug]
+    assert len(got) <= record.usage.output <= 30
     assert [attempt.channel for attempt in record.attempts] == [f"c-{slug}"], "no retry after the first byte"

@@ -1,0 +1,147 @@
+"""reconcile finds nothing in sound books and something in every corrupted one; the reaper tidies what is left."""
+
+import asyncio
+import json
+import random
+import sqlite3
+
+from smartoken.domain.account import change
+from smartoken.domain.catalog import Account
+from smartoken.domain.usage import UsageRecord
+from smartoken.engine.leases import Leases
+from smartoken.engine.ledger import Ledger
+from smartoken.engine.reaper import Reaper
+from smartoken.engine.reconcile import reconcile
+from smartoken.testing.lossy import HeldClock, sqlite_in
+
+P = 1_000_000
+MUTATIONS = 200
+
+
+async def fill(store, clock):
+    """Two accounts with top-ups, vouchers, requests, flushes, closes, a job and an open lease."""
+    for acct in ("a", "b"):
+        ledger = Ledger(store, "n1", clock)
+        leases = Leases(ledger, clock, f"n1-{acct}")
+        await ledger.topup(acct, 5_000_000, "1")
+        await ledger.commit(acct, "voucher:v", "redeem", change("redeem", pocket="v", u=30, models=["m"]))
+        for number in range(12):
+            hold = await leases.hold(Account(acct, acct), "m", 9 * P)
+            cost_p = 5 * P + number
+            record = UsageRecord(rid=f"{acct}{number:02}", acct=acct, key="k", model="m", at_ms=clock.ms, cost_p=cost_p,
+                                 split=leases.settle(hold, cost_p), lease=hold.lease.id)
+            await store.put_usage([record])
+            if number == 5:
+                await leases.flush(leases.cut(everything=True))
+        await leases.flush(leases.cut())
+        await ledger.commit(acct, "pend:r", "pend", change("pend", rid="r", amt={"main": 50}, at_ms=clock.ms))
+        await ledger.adjust(acct, -10, "1", "wrong")
+
+
+def rules(page):
+    return sorted({finding.rule for finding in page.differences})
+
+
+def test_sound_books_have_no_difference_and_late_things_are_found(tmp_path):
+    async def main():
+        clock = HeldClock()
+        async with sqlite_in(tmp_path) as store:
+            await fill(store, clock)
+            page = await reconcile(store, clock)
+            assert page.differences == [] and (page.accounts, page.rows) == (2, 24)
+            assert page.charged_p == 2 * sum(5 * P + n for n in range(12))
+            assert (await reconcile(store, clock)).seal == page.seal
+            clock.wait(25 * 3600)
+            late = await reconcile(store, clock)
+            assert rules(late) == ["R5"] and len(late.differences) == 4
+            ledger = Ledger(store, "n2", clock)
+            reaper = Reaper(store, ledger, Leases(ledger, clock, "n2-b"), "n2-b", clock)
+            await reaper.beat()
+            assert len(await reaper.sweep()) == 2 and await reaper.sweep() == []
+            for acct in "ab":
+                await ledger.commit(acct, "void:r", "void", change("void", rid="r", at_ms=clock.ms))
+            page = await reconcile(store, clock)
+            assert page.differences == [] and [f.rule for f in page.findings] == ["R8", "R8"]
+
+    asyncio.run(main())
+
+
+def test_the_reaper_spares_living_owners(tmp_path):
+    async def main():
+        clock = HeldClock()
+        async with sqlite_in(tmp_path) as store:
+            ledger = Ledger(store, "n1", clock)
+            leases = Leases(ledger, clock, "n1-b")
+            mine = Reaper(store, ledger, leases, "n1-b", clock)
+            other = Reaper(store, Ledger(store, "n2", clock), Leases(ledger, clock, "n2-b"), "n2-b", clock)
+            await ledger.topup("a", 1000, "1")
+            hold = await leases.hold(Account("a", "Ann"), "m", 5 * P)
+            await ledger.commit("a", "lease:n1-b-77", "lease", change(
+                "lease", lease="n1-b-77", node="n1", amt={"main": 7}, exp_ms=clock.ms))
+            clock.wait(2000)
+            await mine.beat()
+            assert await other.sweep() == [], "its heart beats"
+            assert await mine.sweep() == ["n1-b-77"], "but that one it never got"
+            clock.wait(301)
+            assert await other.sweep() == [hold.lease.id]
+            leases.settle(hold, 3 * P)
+            await leases.flush(leases.cut())
+            assert (await ledger.balance("a")).charged_p == 3 * P
+            await leases.close_all()
+
+    asyncio.run(main())
+
+
+def corrupt(path, luck):
+    """Change one thing in the file behind the store's back; gives what."""
+    with sqlite3.connect(path) as db:
+        kind = luck.choice(["cost", "body", "lost", "entry", "state", "gone"])
+        if kind in ("cost", "body", "lost"):
+            rid, body = luck.choice(db.execute("SELECT rid, body FROM usage").fetchall())
+            row = json.loads(body)
+            by = luck.choice([-1, 1, 1000])
+            if kind == "cost":
+                db.execute("UPDATE usage SET cost_p = cost_p + ? WHERE rid = ?", (by, rid))
+            elif kind == "lost":
+                db.execute("DELETE FROM usage WHERE rid = ?", (rid,))
+            else:
+                name = luck.choice(sorted(row["split"]))
+                row["split"][name] += by
+                row["cost_p"] += luck.choice([0, by])
+                db.execute("UPDATE usage SET body = ? WHERE rid = ?", (json.dumps(row), rid))
+            return kind, rid
+        links = db.execute("SELECT chain, seq, body FROM entries").fetchall()
+        last = {chain: seq for chain, seq, _ in sorted(links)}
+        chain, seq, body = luck.choice([link for link in links if kind != "gone" or link[1] != last[link[0]]])
+        link = json.loads(body)
+        if kind == "gone":
+            db.execute("DELETE FROM entries WHERE chain = ? AND seq = ?", (chain, seq))
+        else:
+            where = [link["state"] if kind == "state" else link]
+            numbers = []
+            while where:
+                at = where.pop()
+                for name, value in at.items():
+                    if type(value) is dict:
+                        where.append(value)
+                    elif type(value) is int:
+                        numbers.append((at, name))
+            at, name = luck.choice(numbers)
+            at[name] += luck.choice([-1, 1, 1000])
+            db.execute("UPDATE entries SET body = ? WHERE chain = ? AND seq = ?", (json.dumps(link), chain, seq))
+        return kind, chain, seq
+
+
+def test_every_corruption_is_found(tmp_path):
+    async def main():
+        clock = HeldClock()
+        async with sqlite_in(tmp_path) as store:
+            await fill(store, clock)
+        sound = (tmp_path / "store.db").read_bytes()
+        for seed in range(MUTATIONS):
+            (tmp_path / "store.db").write_bytes(sound)
+            what = corrupt(tmp_path / "store.db", random.Random(seed))
+            async with sqlite_in(tmp_path) as store:
+                assert (await reconcile(store, clock)).differences, (seed, what)
+
+    asyncio.run(main())
