@@ -19,6 +19,7 @@ import uvloop
 from smartoken.adapters.clock import SystemClock
 from smartoken import console
 from smartoken.conf import Conf
+from smartoken.engine import figures
 from smartoken.engine.access import Access
 from smartoken.engine.audit import Audit
 from smartoken.engine.auth import Keys, check_pepper
@@ -28,11 +29,8 @@ from smartoken.engine.journal import Journal
 from smartoken.engine.leases import Leases
 from smartoken.engine.ledger import Ledger
 from smartoken.engine.metrics import Counted, Metrics
-<<<<<<< HEAD
 from smartoken.engine.people import People
-=======
 from smartoken.engine.reaper import Reaper
->>>>>>> main
 from smartoken.engine.replay import replay, replay_neighbours
 from smartoken.engine.seal import open_pepper, open_ring
 from smartoken.engine.ship import Shipper
@@ -122,20 +120,17 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
         await people.first_run()
     gateway = Gateway(conf=conf, node=node, registry=registry, store=store, clock=clock, limiter=limiter,
                       ledger=ledger, leases=leases, journal=journal, keys=keys, snapshots=snapshots, pool=pool,
-<<<<<<< HEAD
                       access=access, metrics=metrics, catalog=Catalog(store, sealer, node=node), sealer=sealer,
                       pepper=pepper, people=people, audit=Audit(store, node, clock, pepper), plugins=host.plugins,
                       strict=conf.money.durability == "strict")
-=======
-                      access=access, metrics=metrics, strict=conf.money.durability == "strict")
     stack.push_async_callback(gateway.answers.close)
->>>>>>> main
     await host.open(gateway)
     stack.push_async_callback(host.close, gateway)
     await snapshots.open()                  # after the plugins: some know their base URL only now
     stack.push_async_callback(snapshots.close)
     reaper = Reaper(store, ledger, leases, name, clock)
-    for work in (leases.run(), shipper.run(), reaper.run(), orphans(root, node, store, ledger), measure(gateway)):
+    for work in (leases.run(), shipper.run(), reaper.run(), orphans(root, node, store, ledger), measure(gateway),
+                 figures.tell(gateway)):
         stack.push_async_callback(ended, asyncio.create_task(work))
     return gateway
 
@@ -148,6 +143,7 @@ async def open_server(conf: Conf, gateway: Gateway, host: Host, stack: contextli
     edge = Edge(connections_max=conf.server.max_connections or sys.maxsize,
                 connections_per_ip=conf.server.max_connections_per_ip or sys.maxsize)
     server = FrontServer(make_app(gateway, [*console.routes(gateway), *registry.handlers]), doors, renderer(registry), edge)
+    stack.push_async_callback(console.close)
     stack.push_async_callback(server.close)
     gateway.connections = lambda: server.counts()["connections"]
     await server.listen(conf.server.host, conf.server.port, reuse_port=True)

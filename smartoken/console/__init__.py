@@ -13,6 +13,7 @@ from typing import Any
 from tornado import locale
 
 from smartoken.web import admin
+from smartoken.web.admin.system import stop_reconcile
 
 FOLDER = Path(__file__).parent
 
@@ -27,3 +28,8 @@ def routes(gateway: Any) -> list[tuple]:
     for module in sorted(pkgutil.iter_modules(pages.__path__), key=lambda module: module.name):
         found += importlib.import_module(f"{pages.__name__}.{module.name}").routes(gateway)
     return found
+
+
+async def close() -> None:
+    """End what pages began and that still runs."""
+    await stop_reconcile()

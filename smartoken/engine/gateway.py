@@ -5,11 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from smartoken.engine.access import Access
-<<<<<<< HEAD
-from smartoken.engine.audit import Audit
-=======
 from smartoken.engine.answers import Answers
->>>>>>> main
+from smartoken.engine.audit import Audit
 from smartoken.engine.auth import Keys
 from smartoken.engine.changes import Catalog
 from smartoken.engine.estimate import Estimate

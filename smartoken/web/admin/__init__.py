@@ -5,6 +5,7 @@ import pkgutil
 import re
 from typing import Any
 
+from smartoken.web.admin import openapi
 from smartoken.web.admin.operation import AdminHandler, Operation
 
 BASE = "/admin/api"
@@ -25,6 +26,11 @@ def routes(gateway: Any) -> list[tuple]:
     by_path: dict[str, dict[str, Operation]] = {}
     for operation in operations():
         by_path.setdefault(operation.path, {})[operation.method] = operation
+    async def described(desk: Any) -> dict[str, Any]:
+        """This document."""
+        return openapi.document(operations(), BASE)
+
+    by_path["/openapi.json"] = {"GET": Operation("GET", "/openapi.json", "self", "This document", described)}
     return [(_pattern(path), AdminHandler, {"gateway": gateway, "by_method": by_method})
             for path, by_method in by_path.items()]
 
