@@ -25,13 +25,13 @@ def usd_u(amount_u: int) -> str:
 
 
 def usd_p(amount_p: int) -> str:
-    """pUSD for an overview: '$1,234.50', '$0.0031', '< $0.0001'."""
+    """pUSD for an overview: '$1,234.50', '$0.0310', '$0.000027'."""
     if amount_p == 0:
         return "$0.00"
     sign, amount = ("-" if amount_p < 0 else ""), abs(amount_p) / (U_PER_USD * P_PER_U)
-    if amount < 0.0001:
-        return f"< {sign}$0.0001"
-    places = 2 if amount >= 1 else 4
+    if amount < 0.000001:
+        return f"< {sign}$0.000001"
+    places = 2 if amount >= 1 else 4 if amount >= 0.01 else 6
     return f"{sign}${amount:,.{places}f}"
 
 
