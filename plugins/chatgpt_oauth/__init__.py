@@ -14,7 +14,19 @@ from smartoken_plugins.chatgpt_oauth.issuer import CHATGPT, Issuer
 from smartoken_plugins.chatgpt_oauth.keeper import Keeper
 from smartoken_plugins.chatgpt_oauth.vault import Vault
 
-from smartoken.plugin import BROKE, CALLER, COOL, ELSEWHERE, MISSING, RETRY, ConfigError, PluginConf, Provider, StoreAway, hookimpl
+from smartoken.plugin import (
+    BROKE,
+    CALLER,
+    COOL,
+    ELSEWHERE,
+    MISSING,
+    RETRY,
+    ConfigError,
+    PluginConf,
+    Provider,
+    StoreAway,
+    hookimpl,
+)
 
 log = logging.getLogger("smartoken.oauth")
 

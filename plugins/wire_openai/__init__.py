@@ -1,7 +1,8 @@
 """The wires that OpenAI's SDKs speak. A wire is a file here and a line in smartoken_wires."""
 
-from smartoken.plugin import hookimpl
 from smartoken_plugins.wire_openai import chat, embeddings, responses
+
+from smartoken.plugin import hookimpl
 
 
 @hookimpl

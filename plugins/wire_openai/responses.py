@@ -10,17 +10,18 @@ nothing. Only `model` is ours to rewrite, but for what a provider's quirks ask:
     stream_only: true          the upstream only streams; a client that wants a whole answer gets the gathered one
 """
 
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
-
-from smartoken.plugin import Ask, Failure, Refusal, Usage, Wire, refuse
-from smartoken_plugins.wire_openai.events import EventReader, count_texts
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai import errors
 from smartoken_plugins.wire_openai.chat import add_cost
+from smartoken_plugins.wire_openai.events import EventReader, count_texts
 from smartoken_plugins.wire_openai.responses_stream import DIALECT, failed, gather
 from smartoken_plugins.wire_openai.usage import usage_of
+
+from smartoken.plugin import Ask, Failure, Refusal, Usage, Wire, refuse
 
 NAME = "openai.responses"
 ROOT, COUNT = "/v1/responses", "/v1/responses/input_tokens"

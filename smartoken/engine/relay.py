@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from smartoken.domain.money import ceil_u
-from smartoken.domain.usage import Attempt, Usage
+from smartoken.domain.usage import Attempt
 from smartoken.engine import admission, routing, settle
 from smartoken.engine.bridged import BridgedReader
 from smartoken.engine.endpoint import head_for

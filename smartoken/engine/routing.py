@@ -3,7 +3,7 @@
 import hashlib
 import math
 import random
-from typing import Collection, Sequence
+from collections.abc import Collection, Sequence
 
 from smartoken.domain.catalog import Model, Route
 from smartoken.engine.health import Health, HealthBook

@@ -10,16 +10,16 @@ import pydantic
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from smartoken.errors import Refusal
-from smartoken.testing.answers import plain_talk
-from smartoken.testing.plays import parse
-from smartoken.testing.wires import wires
 from smartoken_plugins.bridges import chat, messages, responses, smartoken_bridges
 from smartoken_plugins.bridges.turn import Call, Image, Message, Result, Text, Thought
 from smartoken_plugins.wire_anthropic import messages as messages_wire
 from smartoken_plugins.wire_openai import chat as chat_wire
 from smartoken_plugins.wire_openai import responses as responses_wire
+
+from smartoken.errors import Refusal
+from smartoken.testing.answers import plain_talk
+from smartoken.testing.plays import parse
+from smartoken.testing.wires import wires
 
 BRIDGES = {(one.source, one.target): one for one in smartoken_bridges()}
 WIRES = {wire.name: wire for wire in (chat_wire.WIRE, responses_wire.WIRE, messages_wire.WIRE)}
@@ -100,7 +100,7 @@ def meaning(turn) -> object:
         tool.schema = tool.schema or {"type": "object", "properties": {}}
     if turn.format is not None:
         turn.format.name, turn.format.strict = "answer", True
-    if turn.choice == "auto" and turn.parallel is False or not turn.tools:
+    if (turn.choice == "auto" and turn.parallel is False) or not turn.tools:
         turn.choice = ""
     if turn.choice == "none":
         turn.parallel = None

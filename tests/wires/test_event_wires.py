@@ -3,14 +3,14 @@
 import json
 
 import pytest
+from smartoken_plugins.wire_anthropic import messages
+from smartoken_plugins.wire_gemini import generate
+from smartoken_plugins.wire_openai import embeddings, responses
 
 from smartoken.errors import Refusal
 from smartoken.testing.answers import plain_talk
 from smartoken.testing.plays import parse
 from smartoken.testing.wires import wires
-from smartoken_plugins.wire_anthropic import messages
-from smartoken_plugins.wire_gemini import generate
-from smartoken_plugins.wire_openai import embeddings, responses
 
 ASK = {
     "/responses": lambda **more: responses.peek(json.dumps({"model": "m", "input": "hi", "stream": True, **more}).encode()),
