@@ -28,5 +28,6 @@ ERRORS = {
 def smartoken_providers():
     return [Provider("dashscope", title="Alibaba Cloud Model Studio",
                      base_url="https://dashscope.aliyuncs.com/compatible-mode/v1",
-                     docs="https://help.aliyun.com/zh/model-studio/", speaks={"openai.chat": "/chat/completions", "openai.embeddings": "/embeddings"},
+                     docs="https://help.aliyun.com/zh/model-studio/",
+                     speaks={"openai.chat": "/chat/completions", "openai.embeddings": "/embeddings"},
                      errors=ERRORS)]

@@ -57,7 +57,7 @@ SIDES = (Side(chat, ChatSteps, ChatWriter, read.adjusted, "messages"),
 def _request(source: Side, target: Side, ask: Ask, upstream_name: str, quirks: Mapping[str, Any]) -> bytes:
     """Refusal 400 by the client's own field for what the target cannot say."""
     if ask.suffix:
-        raise read.bad("Only what the model itself answers is served here: this channel's provider speaks another wire.",
+        raise read.bad("Only the model's own answers are served here: this channel's provider speaks another wire.",
                        code="unsupported_path")
     stream = ask.stream or bool(quirks.get("stream_only"))
     try:

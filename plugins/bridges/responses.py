@@ -211,7 +211,8 @@ def names_of(fields: Mapping[str, Any]) -> dict[str, tuple[str, str, bool]]:
             names[given["name"]] = ("", given["name"], True)
         elif tool["type"] == "namespace":
             for inner in tool["tools"]:
-                names[f"{tool['name']}{JOINT}{inner['name']}"] = (tool["name"], inner["name"], inner["type"] == "custom")
+                space, name = tool["name"], inner["name"]
+                names[f"{space}{JOINT}{name}"] = (space, name, inner["type"] == "custom")
     return names
 
 

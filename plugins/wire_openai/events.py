@@ -99,7 +99,7 @@ class EventReader:
         """The kept event with the cost in its usage; b'' when none came."""
         if not self._kept:
             return b""
-        head, found, tail = self._kept.partition(b"data:")
+        head, _, tail = self._kept.partition(b"data:")
         return head + b"data: " + self._dialect.put_cost(tail.strip(), add_cost, cost_u) + self._blank
 
     def _complete(self, events: bytes) -> bytes:

@@ -127,7 +127,9 @@ def whole(data: bytes, ask: Ask, quirks: Mapping[str, Any]) -> tuple[Usage | Non
         return Usage(), None, 0
     if "output" not in fields:
         failure = errors.failure(data)
-        return None, failure if failure.message else Failure("The upstream's answer has no output.", code="no_output"), 0
+        if not failure.message:
+            failure = Failure("The upstream's answer has no output.", code="no_output")
+        return None, failure, 0
     found = None
     if "usage" in fields:
         found = _decode(fields["usage"])

@@ -20,7 +20,8 @@ from smartoken.strict import nearest
 ASKED_FOR = frozenset({"openai.responses"})
 """Wires that a channel serves only when its `wire_api` names them."""
 
-TYPES_OF_WIRE = {"chat": "llm", "responses": "llm", "messages": "llm", "generate": "llm", "images": "text2image", "videos": "text2video",
+TYPES_OF_WIRE = {"chat": "llm", "responses": "llm", "messages": "llm", "generate": "llm", "images": "text2image",
+                 "videos": "text2video",
                  "embeddings": "embedding", "speech": "speech"}
 """What a wire carries, by the last word of its name; a wire of another name carries every type of model."""
 

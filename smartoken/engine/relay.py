@@ -53,8 +53,8 @@ class Call:
 
     __slots__ = ("account", "ask", "at_ms", "attempt_us", "attempts", "body_size", "client", "committed", "counted",
                  "done", "exchange", "extra", "first_us", "gateway", "headers", "health", "hold", "key", "left",
-                 "model", "parts", "passed", "pin", "price", "reader", "renewal", "rid", "route", "routes", "show_cost", "slot",
-                 "started_us", "status", "timer", "tried", "wants", "watch", "wire")
+                 "model", "parts", "passed", "pin", "price", "reader", "renewal", "rid", "route", "routes",
+                 "show_cost", "slot", "started_us", "status", "timer", "tried", "wants", "watch", "wire")
 
     def __init__(self, gateway: Any, client: Client, wire: Any, ask: Any, key: Any, account: Any, rid: str,
                  pin: str | None, show_cost: bool, extra: bytes, passed: Mapping[bytes, bytes] = NOTHING):

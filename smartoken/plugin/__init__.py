@@ -41,7 +41,8 @@ class PluginConf(Strict):
 
 
 __all__ = [
-    "BROKE", "CALLER", "COOL", "COUNTED", "CREDENTIAL", "ELSEWHERE", "ESTIMATED", "MEANINGS", "MISSING", "NONE", "REPORTED", "RETRY",
+    "BROKE", "CALLER", "COOL", "COUNTED", "CREDENTIAL", "ELSEWHERE", "ESTIMATED", "MEANINGS", "MISSING", "NONE",
+    "REPORTED", "RETRY",
     "Ask", "Bridge", "ConfigError", "Failure", "Headers", "PluginConf", "Provider", "Refusal", "StoreAway",
     "StreamReader", "Tool", "Usage", "UsageRecord", "Whole", "Wire", "bearer", "header", "hookimpl", "new_rid",
     "refuse",

@@ -3,8 +3,9 @@
 Nothing here does I/O. A wire's functions are called on the request path: keep them plain, synchronous and quick.
 """
 
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Awaitable, Callable, Mapping, Protocol, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
@@ -74,7 +75,7 @@ class Ask(msgspec.Struct, gc=False):
     suffix: str = ""                   # what follows the wire's path at the provider, e.g. "/count_tokens"
     method: str = "POST"
     free: bool = False                 # counting, reading or deleting: held and charged nothing
-    follows: str = ""                  # the stored response that it goes on from, or is about: its channel alone knows it
+    follows: str = ""                  # the stored response that it goes on from or is about
     affinity: str = ""                 # equal texts of one account go to the same channel while that is well
 
 
