@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from smartoken.plugin import Failure, Refusal
+from smartoken.plugin import FAILED, Failure, Refusal, Said
 
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
@@ -72,3 +72,26 @@ def _rest_s(error: dict[str, Any]) -> int | None:
     if type(at) is int and 0 < at - time.time() < _LONGEST_REST_S:
         return int(at - time.time()) + 1
     return wait if type(wait) is int and 0 <= wait < _LONGEST_REST_S else None
+
+
+# our states of a job, in the four words that OpenAI's SDK knows
+_STATUS = {"new": "queued", "sending": "queued", "running": "in_progress", "made": "in_progress",
+           "stored": "in_progress", "done": "completed"}
+
+
+def job_status(job: Any) -> str:
+    """queued, in_progress, completed or failed."""
+    return _STATUS.get(job.state, "failed")
+
+
+def job_error(job: Any) -> dict[str, str] | None:
+    """`{code, message}` of a job that failed."""
+    if job_status(job) != "failed":
+        return None
+    fault = job.fault
+    return {"code": fault.code if fault else job.state, "message": fault.message if fault else f"The job is {job.state}."}
+
+
+def failed(failure: Failure) -> Said:
+    """What long work amounts to when its answer is an error."""
+    return Said(FAILED, failure=failure)
