@@ -7,9 +7,10 @@ that a call to a true provider takes. It answers in words and counts each of the
 
 from dataclasses import replace
 
+from smartoken_plugins.dashscope import videos
+
 from smartoken.plugin import PluginConf, Provider, Whole, hookimpl
 from smartoken.testing.upstream import Upstream
-from smartoken_plugins.dashscope import videos
 
 SAYING = (
     "Hello from the sandbox. You said: “{said}”. I am no model, only a small server inside Smartoken that speaks the "

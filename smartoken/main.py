@@ -11,7 +11,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
 
 import uvloop
@@ -34,12 +34,14 @@ from smartoken.engine.snapshot import SnapshotKeeper
 from smartoken.errors import StoreAway
 from smartoken.plugin import loader
 from smartoken.plugin.host import Host
+from smartoken.secrets import resolve
 from smartoken.upstream.pool import Pool
 from smartoken.web.app import make_app
-from smartoken.web.door import Door
-from smartoken.web.render import renderer
+from smartoken.web.door import Door, HotPaths
 from smartoken.web.http1 import Edge
+from smartoken.web.render import renderer
 from smartoken.web.server import FrontServer
+from smartoken.web.trace import TraceHeaders
 
 log = logging.getLogger("smartoken")
 
@@ -107,12 +109,14 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
     keys = Keys(store, pepper, now_ms=clock.now_ms)
     stack.push_async_callback(keys.close)
     sealer = open_ring(conf.data_folder, conf.secrets.key_ring)
-    snapshots = SnapshotKeeper(store, registry, sealer, conf.data_folder, listeners=(keys.apply,))
+    snapshots = SnapshotKeeper(store, registry, sealer, conf.data_folder, listeners=(keys.apply,),
+                               secret=lambda ref: host.secret(ref) or resolve(ref))
     pool = Pool()
     stack.push_async_callback(pool.close)
     gateway = Gateway(conf=conf, node=node, registry=registry, store=store, clock=clock, limiter=limiter,
                       ledger=ledger, leases=leases, journal=journal, keys=keys, snapshots=snapshots, pool=pool,
-                      access=access, metrics=metrics, strict=conf.money.durability == "strict")
+                      access=access, metrics=metrics, sealer=sealer, strict=conf.money.durability == "strict")
+    stack.push_async_callback(gateway.answers.close)
     await host.open(gateway)
     stack.push_async_callback(host.close, gateway)
     await snapshots.open()                  # after the plugins: some know their base URL only now
@@ -132,10 +136,12 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
 async def open_server(conf: Conf, gateway: Gateway, host: Host, stack: contextlib.AsyncExitStack) -> FrontServer:
     """The one listening server: the wires' paths by the hot door, all else by Tornado."""
     registry = gateway.registry
-    doors = {path.encode(): Door(gateway, wire, conf.server.max_body) for path, wire in registry.paths.items()}
+    doors = HotPaths({path.encode(): Door(gateway, wire, conf.server.max_body)
+                      for path, wire in registry.paths.items()})
     edge = Edge(connections_max=conf.server.max_connections or sys.maxsize,
                 connections_per_ip=conf.server.max_connections_per_ip or sys.maxsize)
-    server = FrontServer(make_app(gateway, list(registry.handlers)), doors, renderer(registry), edge)
+    app = make_app(gateway, list(registry.handlers), TraceHeaders(registry.paths))
+    server = FrontServer(app, doors, renderer(registry), edge)
     stack.push_async_callback(server.close)
     gateway.connections = lambda: server.counts()["connections"]
     await server.listen(conf.server.host, conf.server.port, reuse_port=True)

@@ -18,7 +18,8 @@ import msgspec
 
 from smartoken.domain.usage import UsageRecord
 
-COLLECTIONS = ("models", "prices", "channels", "accounts", "keys", "nodes", "jobs")
+COLLECTIONS = ("models", "prices", "channels", "categories", "listings", "accounts", "keys", "nodes", "answers",
+               "oauth_tokens", "jobs")
 CHANGES = "~changes"  # the chain of catalog changes; no account id starts with '~'
 
 APPENDED, SEQ_TAKEN, OP_TAKEN = "appended", "seq_taken", "op_taken"

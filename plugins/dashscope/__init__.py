@@ -4,8 +4,9 @@ Keys are bound to a region: put the region's base URL on the channel (dashscope-
 host). Error codes come in lower case here and in CamelCase where the native API shines through. `Arrearage` is a 400.
 """
 
-from smartoken.plugin import BROKE, CALLER, COOL, CREDENTIAL, MISSING, RETRY, Provider, hookimpl
 from smartoken_plugins.dashscope import images, videos
+
+from smartoken.plugin import BROKE, CALLER, COOL, CREDENTIAL, MISSING, RETRY, Provider, hookimpl
 
 ERRORS = {
     "Arrearage": BROKE,
@@ -45,6 +46,7 @@ def smartoken_providers():
     return [Provider("dashscope", title="Alibaba Cloud Model Studio",
                      base_url="https://dashscope.aliyuncs.com/compatible-mode/v1",
                      docs="https://help.aliyun.com/zh/model-studio/",
-                     speaks={"openai.chat": "/chat/completions", "openai.images": images.SYNC,
+                     speaks={"openai.chat": "/chat/completions", "openai.embeddings": "/embeddings",
+                             "openai.images": images.SYNC,
                              "openai.videos": videos.PATH},
                      makers={"openai.images": images.MAKER, "openai.videos": videos.MAKER}, errors=ERRORS)]

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from smartoken_plugins.dashscope import tasks
 
 from smartoken.plugin import MADE, Ask, Maker, Outgoing, Result, Said
-from smartoken_plugins.dashscope import tasks
 
 SYNC = "/services/aigc/multimodal-generation/generation"
 ASYNC = "/services/aigc/text2image/image-synthesis"

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from smartoken_plugins.dashscope import tasks
 
 from smartoken.plugin import MADE, Ask, Maker, Outgoing, Result, Said, refuse
-from smartoken_plugins.dashscope import tasks
 
 PATH = "/services/aigc/video-generation/video-synthesis"
 BY_SIZE = ("wanx2.", "wan2.1-", "wan2.2-", "wan2.5-", "wan2.6-")

@@ -7,7 +7,7 @@ from typing import Any
 
 from oss2.credentials import Credentials, EcsRamRoleCredentialsProvider
 
-from smartoken.plugin import ConfigError, MediaAway, resolve
+from smartoken.plugin import ConfigError, MediaAway, resolve_secret
 
 METADATA = "http://100.100.100.200/latest/meta-data/ram/security-credentials/"
 
@@ -50,8 +50,8 @@ class Kept:
             if not found.get_access_key_id():
                 raise ConfigError("[plugins.oss]: 'ram_role': the metadata server gives no credentials for this role")
             return found
-        token = resolve(conf.security_token) if conf.security_token else ""
-        return Credentials(resolve(conf.access_key_id), resolve(conf.access_key_secret), token)
+        token = resolve_secret(conf.security_token) if conf.security_token else ""
+        return Credentials(resolve_secret(conf.access_key_id), resolve_secret(conf.access_key_secret), token)
 
 
 class Known:

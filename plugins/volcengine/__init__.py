@@ -1,7 +1,8 @@
 """Volcengine Ark: OpenAI-compatible chat, Seedream pictures, Seedance films. Overseas (BytePlus) set `base_url`."""
 
-from smartoken.plugin import BROKE, CALLER, COOL, CREDENTIAL, MISSING, RETRY, Provider, hookimpl
 from smartoken_plugins.volcengine import images, videos
+
+from smartoken.plugin import BROKE, CALLER, COOL, CREDENTIAL, MISSING, RETRY, Provider, hookimpl
 
 ERRORS = {
     "AccountOverdueError": BROKE,

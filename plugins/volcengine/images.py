@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-
-from smartoken.plugin import Ask, Maker, Outgoing
 from smartoken_plugins.wire_openai import errors
 from smartoken_plugins.wire_openai.images import said
+
+from smartoken.plugin import Ask, Maker, Outgoing
 
 UNKNOWN = ("n", "quality", "style", "user", "response_format", "background", "moderation")
 

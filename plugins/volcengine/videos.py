@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from smartoken_plugins.wire_openai import errors
 
 from smartoken.plugin import CANCELED, FAILED, MADE, RUNNING, Ask, Failure, Maker, Outgoing, Result, Said
-from smartoken_plugins.wire_openai import errors
 
 PATH = "/contents/generations/tasks"
 PASSED = ("seed", "camera_fixed", "generate_audio", "service_tier", "watermark")

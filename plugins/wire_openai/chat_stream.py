@@ -8,10 +8,10 @@ waits in `_rest` for its end: it is passed on at once all the same, unless somet
 from typing import Any, Callable
 
 import msgspec
-
-from smartoken.plugin import Failure, Usage
 from smartoken_plugins.wire_openai.errors import failure_in
 from smartoken_plugins.wire_openai.usage import usage_of
+
+from smartoken.plugin import Failure, Usage
 
 EVENT_LIMIT = 4 * 1024 * 1024
 TAIL = 8192  # of a batch: errors, finish reasons and usage stand at the end of a stream, so of its last batch

@@ -1,5 +1,6 @@
 """Errors of the OpenAI wires: ours in their shape, and theirs in all the shapes that were seen."""
 
+import time
 from typing import Any
 
 import msgspec
@@ -8,6 +9,7 @@ from smartoken.plugin import FAILED, Failure, Refusal, Said
 
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
+_LONGEST_REST_S = 31 * 86_400
 _LONGEST = 2000  # characters of an upstream's message that are passed on
 
 
@@ -61,7 +63,15 @@ def _failure(error: dict[str, Any]) -> Failure:
     code = error.get("code")
     status = code if type(code) is int and 400 <= code <= 599 else 0
     return Failure(message=str(error.get("message") or "")[:_LONGEST], code="" if code is None else str(code),
-                   type=str(error.get("type") or ""), status=status)
+                   type=str(error.get("type") or ""), status=status, rest_s=_rest_s(error))
+
+
+def _rest_s(error: dict[str, Any]) -> int | None:
+    """Seconds until a limit is reset, where the error says so (ChatGPT accounts; days at most)."""
+    at, wait = error.get("resets_at"), error.get("resets_in_seconds")
+    if type(at) is int and 0 < at - time.time() < _LONGEST_REST_S:
+        return int(at - time.time()) + 1
+    return wait if type(wait) is int and 0 <= wait < _LONGEST_REST_S else None
 
 
 # our states of a job, in the four words that OpenAI's SDK knows

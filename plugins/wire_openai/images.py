@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-
-from smartoken.plugin import MADE, Ask, JobDoor, JobWire, Maker, Outgoing, Part, Result, Said
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai import errors, multipart
+
+from smartoken.plugin import MADE, Ask, JobDoor, JobWire, Maker, Outgoing, Part, Result, Said
 
 NAME = "openai.images"
 GENERATIONS, EDITS = "/v1/images/generations", "/v1/images/edits"

@@ -4,8 +4,9 @@ import email.message
 import re
 import secrets
 
-from smartoken.plugin import Part
 from smartoken_plugins.wire_openai.body import bad
+
+from smartoken.plugin import Part
 
 MOST_PARTS = 64
 _HEADER = re.compile(rb"([A-Za-z-]+):[ \t]*(.*)")

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-
-from smartoken.plugin import Ask, JobDoor, JobWire
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai import errors
 from smartoken_plugins.wire_openai.images import form_of
+
+from smartoken.plugin import Ask, JobDoor, JobWire
 
 NAME = "openai.videos"
 GENERATIONS, VIDEOS = "/v1/videos/generations", "/v1/videos"

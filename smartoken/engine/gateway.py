@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from smartoken.engine.access import Access
+from smartoken.engine.answers import Answers
 from smartoken.engine.auth import Keys
 from smartoken.engine.estimate import Estimate
 from smartoken.engine.health import HealthBook
@@ -13,6 +14,7 @@ from smartoken.engine.leases import Leases
 from smartoken.engine.ledger import Ledger
 from smartoken.engine.metrics import Metrics
 from smartoken.engine.routing import RetryBudget
+from smartoken.engine.seal import Sealer
 from smartoken.engine.snapshot import SnapshotKeeper
 from smartoken.ports import Clock, Limiter, Media, Store
 from smartoken.upstream.pool import Pool
@@ -37,6 +39,7 @@ class Gateway:
     pool: Pool
     access: Access
     metrics: Metrics
+    sealer: Sealer
     strict: bool = False
     ready: bool = False
     connections: Callable[[], int] = lambda: 0      # open client connections; the server sets it
@@ -46,6 +49,10 @@ class Gateway:
     estimates: dict[str, Estimate] = field(default_factory=dict)
     media: Media | None = None                      # where results are kept
     jobs: Any = None                                # engine.jobs.Jobs: long generations
+    answers: Answers = field(init=False)            # closed with the store
+
+    def __post_init__(self) -> None:
+        self.answers = Answers(self.store, self.clock)
 
     def estimate(self, slug: str) -> Estimate:
         """What was learned of a model so far."""

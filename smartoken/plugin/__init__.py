@@ -10,6 +10,7 @@ from pydantic import ConfigDict
 from smartoken.domain.trace import new_rid
 from smartoken.domain.usage import COUNTED, ESTIMATED, NONE, REPORTED, Usage, UsageRecord
 from smartoken.errors import ConfigError, MediaAway, Refusal, StoreAway, refuse
+from smartoken.plugin.reach import check_url, guarded_session
 from smartoken.plugin.spec import hookimpl
 from smartoken.plugin.types import (
     BROKE,
@@ -17,6 +18,7 @@ from smartoken.plugin.types import (
     CANCELED,
     COOL,
     CREDENTIAL,
+    ELSEWHERE,
     FAILED,
     GONE,
     MADE,
@@ -30,19 +32,24 @@ from smartoken.plugin.types import (
     Headers,
     JobDoor,
     JobWire,
+    Look,
     Maker,
+    Member,
     Outgoing,
     Part,
     Provider,
     Result,
     Said,
     StreamReader,
+    Told,
     Tool,
+    ToolCall,
+    Turns,
     Wire,
     bearer,
     header,
 )
-from smartoken.secrets import resolve
+from smartoken.secrets import resolve as resolve_secret
 from smartoken.strict import Strict, Whole
 
 
@@ -53,9 +60,10 @@ class PluginConf(Strict):
 
 
 __all__ = [
-    "BROKE", "CALLER", "CANCELED", "COOL", "COUNTED", "CREDENTIAL", "ESTIMATED", "FAILED", "GONE", "MADE", "MEANINGS",
-    "MISSING", "NONE", "REPORTED", "RETRY", "RUNNING", "Ask", "Bridge", "ConfigError", "Failure", "Headers", "JobDoor",
-    "JobWire", "Maker", "MediaAway", "Outgoing", "Part", "PluginConf", "Provider", "Refusal", "Result", "Said",
-    "StoreAway", "StreamReader", "Tool", "Usage", "UsageRecord", "Whole", "Wire", "bearer", "header", "hookimpl",
-    "new_rid", "refuse", "resolve",
+    "BROKE", "CALLER", "CANCELED", "COOL", "COUNTED", "CREDENTIAL", "ELSEWHERE", "ESTIMATED", "FAILED", "GONE",
+    "MADE", "MEANINGS", "MISSING", "NONE", "REPORTED", "RETRY", "RUNNING", "Ask", "Bridge", "ConfigError",
+    "Failure", "Headers", "JobDoor", "JobWire", "Look", "Maker", "MediaAway", "Member", "Outgoing", "Part",
+    "PluginConf", "Provider", "Refusal", "Result", "Said", "StoreAway", "StreamReader", "Told", "Tool", "ToolCall",
+    "Turns", "Usage", "UsageRecord", "Whole", "Wire", "bearer", "check_url", "guarded_session", "header",
+    "hookimpl", "new_rid", "refuse", "resolve_secret",
 ]

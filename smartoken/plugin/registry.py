@@ -117,7 +117,7 @@ def _wires(filling: Filling, plugin: str, answer: Any) -> None:
             for door in wire.doors:
                 filling.put(plugin, "job_paths", "path", door.path, (wire, door), note=False)
             continue
-        for path in wire.paths:
+        for path in (*wire.paths, *wire.prefixes):
             filling.put(plugin, "paths", "path", path, wire, note=False)
 
 

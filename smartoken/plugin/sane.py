@@ -55,6 +55,11 @@ def _wire(wire: Wire) -> Iterator[str]:
     for path in wire.paths:
         if not path.startswith("/") or path.rstrip("/") != path:
             yield f"{who}: client path {path!r} must start with '/' and not end with one"
+    for prefix in wire.prefixes:
+        if not prefix.startswith("/") or not prefix.endswith("/"):
+            yield f"{who}: the beginning {prefix!r} of client paths must start and end with '/'"
+    if (wire.prefixes or wire.methods != ("POST",)) and wire.peek_at is None:
+        yield f"{who}: prefixes and methods need peek_at"
     if len(set(wire.paths)) != len(wire.paths):
         yield f"{who}: a client path stands twice"
     for part in ("peek", "body", "reader", "whole", "refuse", "refuse_in_stream", "failure"):

@@ -4,7 +4,7 @@ Nothing here does I/O. A wire's functions are called on the request path: keep t
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Callable, Mapping, Protocol, Sequence
+from typing import Any, Awaitable, Callable, Mapping, Protocol, Sequence
 
 import msgspec
 
@@ -20,7 +20,8 @@ BROKE = "broke"                # our account there can't pay: next channel, rest
 CREDENTIAL = "credential"      # our credential was refused: next channel, channel off until it changes, alarm
 MISSING = "missing"            # it does not know the model: next channel, alarm
 CALLER = "caller"              # the request itself is wrong: passed on to the client, nobody else is tried
-MEANINGS = (RETRY, COOL, BROKE, CREDENTIAL, MISSING, CALLER)
+ELSEWHERE = "elsewhere"        # it holds what another channel made: next channel, nothing is held against this one
+MEANINGS = (RETRY, COOL, BROKE, CREDENTIAL, MISSING, CALLER, ELSEWHERE)
 
 
 def bearer(credential: str) -> Headers:
@@ -52,6 +53,7 @@ class Provider:
     quirks: Mapping[str, Any] = field(default_factory=dict)
     cancel_stops_billing: bool = True
     needs_credential: bool = True
+    renew: Callable[[str], Awaitable[bool]] | None = None  # a refused credential -> True: the catalog has a newer one
     title: str = ""
     docs: str = ""
     makers: Mapping[str, "Maker"] = field(default_factory=dict)
@@ -81,6 +83,45 @@ class Ask(msgspec.Struct, gc=False):
     quality: str = ""
     seconds: int = 0
     resolution: str = ""
+    characters: int = 0                # of a text to be spoken
+    audio_ms: int = 0                  # of a recording sent in, as far as its length can be told
+    voice: str = ""                    # of our own kind: the channel that keeps it alone can speak with it
+    suffix: str = ""                   # what follows the wire's path at the provider, e.g. "/count_tokens"
+    method: str = "POST"
+    free: bool = False                 # counting, reading or deleting: held and charged nothing
+    follows: str = ""                  # the stored response that it goes on from, or is about: its channel alone knows it
+    affinity: str = ""                 # equal texts of one account go to the same channel while that is well
+
+
+class Look(msgspec.Struct, frozen=True):
+    """What a composite model's rules are asked about. `text` is all that the client wrote, `said` its last message."""
+
+    tools: bool = False                # the client brings tools of its own
+    images: int = 0
+    text: str = ""
+    said: str = ""
+
+
+class Member(msgspec.Struct, frozen=True):
+    """A member of a composite model as it is now. `cost_u` is what it would be sold at, in µUSD per 1,000 requests like
+    this one; `first_ms` the time to its first byte as seen here, 0 when it was not asked yet."""
+
+    slug: str
+    healthy: bool
+    cost_u: int
+    first_ms: int
+    context_length: int = 0
+    output_u: int = 0                  # its list price per million tokens of output
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What the gateway adds to a finished answer: the model as the client named it, its cost, what it used, and the
+    stages that the gateway went through."""
+
+    slug: str
+    cost_u: int
+    usage: Usage
+    stages: Sequence[Mapping[str, Any]]
     ratio: str = ""
     inline: bool = False               # pictures in the answer itself (b64_json), not by URL
     files: tuple[Part, ...] = ()       # of a multipart body; its plain fields are in `fields`
@@ -93,6 +134,7 @@ class Failure(msgspec.Struct, frozen=True):
     code: str = ""
     type: str = ""
     status: int = 0                    # when the body names an HTTP status that the answer's own did not
+    rest_s: int | None = None          # seconds that the body asks to be left alone for
 
 
 class StreamReader(Protocol):
@@ -121,12 +163,26 @@ class StreamReader(Protocol):
 class Wire:
     """A named byte dialect and the client paths where it is served.
 
-    peek(body) -> Ask, raises Refusal 400. body(ask, upstream_name, quirks) -> the upstream's body,
-    equal to the client's but for what it says it changes. reader(ask, quirks, keep_usage) -> StreamReader. whole(data, ask, quirks) reads a complete answer:
-    (usage or None, failure or None, tokens by our own count). refuse(refusal, rid) and refuse_in_stream(refusal, rid) render an
-    error in the wire's shape: a body, or the last bytes of a stream. add_cost(data, cost_u) puts `cost_micro_usd`
-    into an answer's usage. `insured`: an answer without any output costs nothing. `pass_headers`: the client's headers
-    (lower case) that belong to this wire and go upstream; all others stay here.
+    peek(body) -> Ask, raises Refusal 400. body(ask, upstream_name, quirks) -> the upstream's body, equal to the
+    client's but for what it says it changes. reader(ask, quirks, keep_usage) -> StreamReader. whole(data, ask, quirks)
+    reads a complete answer: (usage or None, failure or None, tokens by our own count). refuse(refusal, rid) and
+    refuse_in_stream(refusal, rid) render an error in the wire's shape: a body, or the last bytes of a stream.
+    add_cost(data, cost_u) puts `cost_micro_usd` into an answer's usage. `insured`: an answer without any output costs
+    nothing.
+
+    A wire that takes more than a body's word: `prefixes` are beginnings of client paths that are its own as well,
+    `methods` what it takes there, and `peek_at(method, path, query, body)` then stands in for peek (path and query as
+    text). The upstream's path is the provider's for this wire, with the upstream name for `{model}`, then Ask.suffix.
+    gather(stream) makes the whole answer (or error body) that a complete event stream tells, for upstreams that only
+    stream (quirk `stream_only`). answer_id(data, ask) finds the id of an answer that the upstream stores
+    in its first bytes. `pass_headers`:
+    {the client's header, lower case, that goes upstream: what is sent when it is absent, b"" for nothing}; all others
+    stay here. `rid_header`: one more header's name that carries the request's id, on every path below the version of
+    this wire's own (`/api/v1/…`).
+    tell(data, told) stands in for add_cost where an answer always tells more. look(ask) -> Look, for composite models.
+    turns: how server-side tools are talked about, for wires that can. `answer_type(upstream's Content-Type)` gives the
+    client's, for wires whose answers are not JSON and event streams. A refuse_in_stream that gives b"" has the
+    connection cut: no words fit into such a stream. `content_type` is the upstream request's.
     """
 
     name: str
@@ -140,7 +196,18 @@ class Wire:
     failure: Callable[[bytes], Failure]            # reads the body of a refused call, whatever it is
     add_cost: Callable[[bytes, int], bytes] | None = None
     insured: bool = True
-    pass_headers: Sequence[bytes] = ()
+    prefixes: Sequence[str] = ()
+    methods: Sequence[str] = ("POST",)
+    peek_at: Callable[[str, str, str, bytes], Ask] | None = None
+    gather: Callable[[bytes], bytes] | None = None
+    answer_id: Callable[[bytes, Ask], str] | None = None
+    pass_headers: Mapping[bytes, bytes] = field(default_factory=dict)
+    rid_header: str = ""
+    tell: Callable[[bytes, Told], bytes] | None = None
+    look: Callable[[Ask], Look] | None = None
+    turns: "Turns | None" = None
+    answer_type: Callable[[bytes], bytes] | None = None
+    content_type: str = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +223,10 @@ class Bridge:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool that composite models may run on the server: JSON Schema of its parameters and an async call."""
+    """A tool that composite models may run on the server: JSON Schema of its parameters and an async call.
+
+    call(arguments) -> text for the model. What it raises becomes a text as well, and the model goes on without.
+    """
 
     name: str
     description: str
@@ -164,6 +234,42 @@ class Tool:
     call: Callable[[Mapping[str, Any]], Any]
 
 
+class ToolCall(msgspec.Struct, frozen=True):
+    """A model wants a tool of ours: `name` is the Tool's own, `arguments` its JSON as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class Turn(Protocol):
+    """One turn of a model among several; made by Turns.turn. Shows the client its own part of it and keeps ours."""
+
+    calls: Sequence[ToolCall]          # tools of ours that it wants; none when it also wants one of the client's
+
+    def feed(self, data: bytes) -> bytes:
+        """Of a stream: the bytes in, the client's out."""
+
+    def whole(self, data: bytes) -> None:
+        """A complete answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """How a wire talks about tools of ours, so that one answer may be made of several turns.
+
+    offer(ask, tools) -> (Ask that offers them too, {name there: Tool's name}), None where this ask can't have them.
+    turn(names, before) -> Turn; `before` is the one before it, None for the first. follow(ask, turn, results, last) ->
+    the next Ask: results are texts by ToolCall.id, `last` forbids further calls. close(turn, usage, tell) -> the end of a
+    stream: usage None when nothing of it is told, and tell(chunk) adds what the wire tells besides. answer(turn, usage)
+    -> the complete answer of all turns.
+    """
+
+    offer: Callable[[Ask, Sequence[Tool]], tuple[Ask, Mapping[str, str]] | None]
+    turn: Callable[[Mapping[str, str], "Turn | None"], Turn]
+    follow: Callable[[Ask, Any, Mapping[str, str], bool], Ask]
+    close: Callable[[Any, Usage | None, Callable[[bytes], bytes]], bytes]
+    answer: Callable[[Any, Usage], bytes]
 # What an upstream says of long work. `missing`: it knows of no such work.
 RUNNING, MADE, FAILED, CANCELED, GONE = "running", "made", "failed", "canceled", "missing"
 

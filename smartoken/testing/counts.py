@@ -11,7 +11,6 @@ from pathlib import Path
 
 import msgspec
 
-
 SUMS = ("attempts", "finished", "left", "input", "cache_read", "output")
 
 

@@ -49,6 +49,8 @@ class Play:
     tokens: int = -1             # output tokens; default: what the body allows, else 16
     reasoning: int = -1          # of them reasoning; default: 3 when the body enables thinking, else 0
     tools: bool = False          # answer with a tool call although the body leaves it open
+    wants: str = ""              # names of tools that it wants in one turn, with commas; those it was not offered count not
+    rounds: int = 1              # so often, told by the tool results it has got
     # manners
     done: bool = True            # the closing `data: [DONE]`
     comments: str = ""           # a comment line before the first event and between events

@@ -110,13 +110,16 @@ class Upstream:
         return play, answer, ending
 
     def _make(self, call: Call, key: tuple[str, bytes]) -> tuple[Play, Answer, str]:
-        ending = next((e for e in self.endings if call.path.endswith(e)), "")
+        path, named = model_in(call.path)
+        ending = next((e for e in self.endings if path.endswith(e)), "")
         try:
             if not ending:
                 return self._refuse("404", f"This upstream has no {call.path}.")
-            call.plays = self._prefix(call, ending)
+            call.plays = self._prefix(call, path.removesuffix(ending))
             wire = self.wires[ending]
             asked = wire.read(call.body)
+            asked.model = asked.model or named
+            asked.stream = asked.stream or ending.startswith(":stream")
             call.model = asked.model
             play, lasting = self._play(call, asked)
             answer = refusal(play) if play.status > 399 else wire.answer(asked, play, self.talk)
@@ -132,7 +135,7 @@ class Upstream:
 
     def _work(self, call: Call, ending: str, serve, creates: bool) -> tuple[Play, Answer, str]:
         try:
-            call.plays = self._prefix(call, ending)
+            call.plays = self._prefix(call, call.path.removesuffix(ending))
             body = Works.body_of(call)
             call.model = str(body.get("model", ""))
             own = self.works.play_of(call, body) if self.plays else ""
@@ -146,9 +149,9 @@ class Upstream:
             return self._refuse("501", str(error))
         return play, answer, ending if creates else ""
 
-    def _prefix(self, call: Call, ending: str) -> str:
+    def _prefix(self, call: Call, front: str) -> str:
         plays = [self.manner] if self.manner else []
-        for segment in call.path.removesuffix(ending).split("/"):
+        for segment in front.split("/"):
             segment = unquote(segment)
             if segment.startswith("@"):
                 call.at = segment[1:]
@@ -204,6 +207,13 @@ class Upstream:
         except (KeyError, TypeError, ValueError) as error:
             return self._refuse("501", str(error))[1]
         return _json({})
+
+
+def model_in(path: str) -> tuple[str, str]:
+    """(path without it, the model) where a wire names it in the path: /models/{model}:method."""
+    front, found, rest = path.rpartition("/models/")
+    name, colon, method = rest.rpartition(":")
+    return (f"{front}:{method}", unquote(name)) if found and colon else (path, "")
 
 
 def at(url: str, name: str = "", plays: str = "") -> str:
