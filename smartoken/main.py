@@ -16,16 +16,21 @@ from pathlib import Path
 
 import uvloop
 
+from smartoken import console
 from smartoken.adapters.clock import SystemClock
 from smartoken.conf import Conf
+from smartoken.engine import figures
 from smartoken.engine.access import Access
+from smartoken.engine.audit import Audit
 from smartoken.engine.auth import Keys, check_pepper
+from smartoken.engine.changes import Catalog
 from smartoken.engine.gateway import Gateway
 from smartoken.engine.jobs import Jobs
 from smartoken.engine.journal import Journal
 from smartoken.engine.leases import Leases
 from smartoken.engine.ledger import Ledger
 from smartoken.engine.metrics import Counted, Metrics
+from smartoken.engine.people import People
 from smartoken.engine.reaper import Reaper
 from smartoken.engine.replay import replay, replay_neighbours
 from smartoken.engine.seal import open_pepper, open_ring
@@ -111,11 +116,17 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
     sealer = open_ring(conf.data_folder, conf.secrets.key_ring)
     snapshots = SnapshotKeeper(store, registry, sealer, conf.data_folder, listeners=(keys.apply,),
                                secret=lambda ref: host.secret(ref) or resolve(ref))
+    people = People(store, sealer, limiter, clock, conf.data_folder)
+    stack.callback(people.close)
     pool = Pool()
     stack.push_async_callback(pool.close)
+    with contextlib.suppress(StoreAway):    # the sign-in page makes it, too
+        await people.first_run()
     gateway = Gateway(conf=conf, node=node, registry=registry, store=store, clock=clock, limiter=limiter,
                       ledger=ledger, leases=leases, journal=journal, keys=keys, snapshots=snapshots, pool=pool,
-                      access=access, metrics=metrics, sealer=sealer, strict=conf.money.durability == "strict")
+                      access=access, metrics=metrics, catalog=Catalog(store, sealer, node=node), sealer=sealer,
+                      pepper=pepper, people=people, audit=Audit(store, node, clock, pepper), plugins=host.plugins,
+                      strict=conf.money.durability == "strict")
     stack.push_async_callback(gateway.answers.close)
     await host.open(gateway)
     stack.push_async_callback(host.close, gateway)
@@ -128,7 +139,8 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
     await gateway.jobs.open()
     stack.push_async_callback(gateway.jobs.close)
     reaper = Reaper(store, ledger, leases, name, clock)
-    for work in (leases.run(), shipper.run(), reaper.run(), orphans(root, node, store, ledger), measure(gateway)):
+    for work in (leases.run(), shipper.run(), reaper.run(), orphans(root, node, store, ledger), measure(gateway),
+                 figures.tell(gateway)):
         stack.push_async_callback(ended, asyncio.create_task(work))
     return gateway
 
@@ -140,7 +152,8 @@ async def open_server(conf: Conf, gateway: Gateway, host: Host, stack: contextli
                       for path, wire in registry.paths.items()})
     edge = Edge(connections_max=conf.server.max_connections or sys.maxsize,
                 connections_per_ip=conf.server.max_connections_per_ip or sys.maxsize)
-    app = make_app(gateway, list(registry.handlers), TraceHeaders(registry.paths))
+    app = make_app(gateway, [*console.routes(gateway), *registry.handlers], TraceHeaders(registry.paths))
+    stack.push_async_callback(console.close)
     server = FrontServer(app, doors, renderer(registry), edge)
     stack.push_async_callback(server.close)
     gateway.connections = lambda: server.counts()["connections"]

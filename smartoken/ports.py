@@ -16,10 +16,10 @@ from typing import Any, Mapping, Protocol, Sequence
 
 import msgspec
 
-from smartoken.domain.usage import UsageRecord
+from smartoken.domain.usage import UsageRecord, UsageSum
 
 COLLECTIONS = ("models", "prices", "channels", "categories", "listings", "accounts", "keys", "nodes", "answers",
-               "oauth_tokens", "jobs")
+               "oauth_tokens", "jobs", "admins", "sessions", "figures")
 CHANGES = "~changes"  # the chain of catalog changes; no account id starts with '~'
 
 APPENDED, SEQ_TAKEN, OP_TAKEN = "appended", "seq_taken", "op_taken"
@@ -85,6 +85,17 @@ class Store(Protocol):
     async def usage(self, acct: str = "", *, since_ms: int = 0, until_ms: int = 2**62, after: str = "",
                     limit: int = 1000) -> list[UsageRecord]:
         """Rows of an account ('' is every account: operators only), by ascending rid; rids sort by time."""
+
+    async def usage_page(self, where: Mapping[str, str] | None = None, *, before: str = "", since_ms: int = 0,
+                         until_ms: int = 2**62, limit: int = 50) -> list[UsageRecord]:
+        """Rows whose fields (of USAGE_FIELDS) equal `where`, newest first: by descending rid, those before `before`
+        only. For people: indexed by each field, so that a page takes no longer however many rows there are."""
+
+    async def usage_sums(self, by: Sequence[str], where: Mapping[str, str] | None = None, *, since_day: int = 0,
+                         until_day: int = 2**31, limit: int = 1000) -> list[UsageSum]:
+        """Rows summed by fields of SUM_FIELDS, over the days since_day <= day < until_day; `where` as in usage_page,
+        but for rid and status. By cost, the highest first; by day, ascending, when `by` begins with "day". From sums
+        that the store keeps beside the rows, each row once: for overviews, never for charging."""
 
     async def usage_cost_p(self, acct: str) -> int:
         """Σ cost_p over all rows of an account, exactly (a Python int; it may pass int64)."""

@@ -8,7 +8,8 @@ Quirks of a provider that this wire reads:
     stream_only: true where the upstream only streams; a client that wants a whole answer gets the gathered one
 """
 
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 from smartoken_plugins.wire_openai import body as read

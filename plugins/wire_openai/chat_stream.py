@@ -5,7 +5,8 @@ matter; only the first event, events with usage, and events that look like an er
 waits in `_rest` for its end: it is passed on at once all the same, unless something may have to be kept back.
 """
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 from smartoken_plugins.wire_openai.errors import failure_in

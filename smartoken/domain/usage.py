@@ -41,6 +41,44 @@ class Attempt(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     cost_p: int = 0
 
 
+USAGE_FIELDS = ("rid", "acct", "key", "model", "channel", "status")
+"""What rows can be looked for by."""
+
+SUM_FIELDS = ("day", "acct", "key", "model", "channel")
+"""What sums can be taken by; a day is a number of days since 1970, in UTC."""
+
+BAD = ("broken", "failed", "killed")
+"""Statuses that count as failed in sums: what went wrong on our side or upstream."""
+
+
+class UsageSum(msgspec.Struct, gc=False, omit_defaults=True):
+    """Many rows as one: `calls` of them, `failed` of these with a status of BAD. A field that the sum was not taken
+    by is empty. `upstream_p` is what the attempts cost the operator; `total_ms` the time of all calls together."""
+
+    day: int = 0
+    acct: str = ""
+    key: str = ""
+    model: str = ""
+    channel: str = ""
+    calls: int = 0
+    failed: int = 0
+    input: int = 0
+    output: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    images: int = 0
+    video_ms: int = 0
+    characters: int = 0
+    cost_p: int = 0
+    upstream_p: int = 0
+    total_ms: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in all."""
+        return self.input + self.output + self.cache_read + self.cache_write
+
+
 class UsageRecord(msgspec.Struct, gc=False, omit_defaults=True):
     """The row of one finished request; keyed by `rid`, so that writing it twice is writing it once.
 

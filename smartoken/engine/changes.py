@@ -5,6 +5,7 @@ die between the two, so followers read everything anew once a minute besides.
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 import secrets
@@ -183,14 +184,20 @@ async def head_seq(store: Store) -> int:
     return head.seq if head else 0
 
 
-async def follow(store: Store, after: int, *, poll_s: float = 1.0, resync_s: float = 60.0) -> AsyncIterator[Batch]:
+async def follow(store: Store, after: int, *, poll_s: float = 1.0, resync_s: float = 60.0,
+                 hint: asyncio.Event | None = None) -> AsyncIterator[Batch]:
     """Changes after entry `after`, asked for every `poll_s`; a batch comes at each poll, mostly an empty one.
 
+    Whoever sets `hint` has it asked at once.
     While the store is away nothing comes (logged once); it goes on where it was, for ever, until cancelled.
     """
     synced, away = time.monotonic(), False
+    hint = hint or asyncio.Event()
     while True:
-        await asyncio.sleep(poll_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(poll_s):
+                await hint.wait()
+        hint.clear()
         try:
             entries = await store.entries(CHANGES, after=after, limit=PAGE)
         except StoreAway as error:

@@ -16,7 +16,7 @@ from smartoken.engine.problem import Problem
 from smartoken.engine.seal import Sealer
 from smartoken.engine.storefront import compile_storefront
 from smartoken.errors import ConfigError
-from smartoken.plugin.types import Bridge, Provider
+from smartoken.plugin.types import Bridge, Provider, Wire
 from smartoken.strict import nearest
 
 ASKED_FOR = frozenset({"openai.responses"})
@@ -239,7 +239,8 @@ def _routes(doc: ModelDoc, channels: list[Channel], endpoints: Endpoints,
 
 
 def _type_of(gifts: Any, wire: str) -> str:
-    return gifts.wires[wire].content_type if wire in gifts.wires else "application/json"
+    found = gifts.wires.get(wire)
+    return found.content_type if isinstance(found, Wire) else "application/json"
 
 
 def _order(route: Route) -> tuple[bool, int, str]:

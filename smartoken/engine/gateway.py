@@ -6,13 +6,16 @@ from typing import Any
 
 from smartoken.engine.access import Access
 from smartoken.engine.answers import Answers
+from smartoken.engine.audit import Audit
 from smartoken.engine.auth import Keys
+from smartoken.engine.changes import Catalog
 from smartoken.engine.estimate import Estimate
 from smartoken.engine.health import HealthBook
 from smartoken.engine.journal import Journal
 from smartoken.engine.leases import Leases
 from smartoken.engine.ledger import Ledger
 from smartoken.engine.metrics import Metrics
+from smartoken.engine.people import People
 from smartoken.engine.routing import RetryBudget
 from smartoken.engine.seal import Sealer
 from smartoken.engine.snapshot import SnapshotKeeper
@@ -39,7 +42,12 @@ class Gateway:
     pool: Pool
     access: Access
     metrics: Metrics
+    catalog: Catalog
     sealer: Sealer
+    pepper: bytes = field(repr=False)
+    people: People
+    audit: Audit
+    plugins: tuple = ()                             # plugin.host.Loaded, in the order in which they were loaded
     strict: bool = False
     ready: bool = False
     connections: Callable[[], int] = lambda: 0      # open client connections; the server sets it

@@ -98,6 +98,14 @@ class HealthBook:
             health = self._health[key] = Health()
         return health
 
+    def rows(self) -> list[tuple[str, str, int, Health]]:
+        """(channel, slug, the channel's revision, Health) of everything that was asked since the start."""
+        return [(*key, health) for key, health in self._health.items()]
+
+    def channel_rest_us(self, channel: str, rev: int, now_us: int) -> int:
+        """Microseconds that a whole channel still rests."""
+        return max(0, self._rest.get((channel, rev), 0) - now_us)
+
     def resting_us(self, route: Route, health: Health, now_us: int) -> int:
         """Microseconds that a route still rests because it said so; 0 when it may be asked."""
         channel = route.channel

@@ -43,6 +43,7 @@ class SnapshotKeeper:
         self._compiled_from = b""          # what `current` was made of, see _essence
         self._stale = False                # a refresh is due, because one failed or changes were heard
         self._unheard = False              # a listener missed a batch
+        self._hint = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -75,8 +76,16 @@ class SnapshotKeeper:
             await asyncio.to_thread(self._write_last_known, seq, documents)
         self._stale = False
 
+    def poke(self) -> None:
+        """Somebody says that the catalog changed: ask the store now instead of at the next poll."""
+        self._hint.set()
+
+    def listen(self, listener: Callable[[Batch], Awaitable[None]]) -> None:
+        """Let one more hear every batch."""
+        self._listeners = (*self._listeners, listener)
+
     async def _run(self, seq: int) -> None:
-        async for batch in follow(self._store, seq, poll_s=self._poll_s, resync_s=self._resync_s):
+        async for batch in follow(self._store, seq, poll_s=self._poll_s, resync_s=self._resync_s, hint=self._hint):
             if self._unheard:
                 batch = batch._replace(resync=True)
             self._unheard = not await self._tell(batch)

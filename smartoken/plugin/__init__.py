@@ -7,6 +7,7 @@ The manual for plugin authors is plugins/README.md.
 
 from pydantic import ConfigDict
 
+from smartoken.adapters.clock import SystemClock
 from smartoken.domain.trace import new_rid
 from smartoken.domain.usage import COUNTED, ESTIMATED, NONE, REPORTED, Usage, UsageRecord
 from smartoken.errors import ConfigError, MediaAway, Refusal, StoreAway, refuse
@@ -49,6 +50,7 @@ from smartoken.plugin.types import (
     bearer,
     header,
 )
+from smartoken.ports import APPENDED, COLLECTIONS, OP_TAKEN, SEQ_TAKEN, Clock, Entry, Limiter, Media, Store, Want
 from smartoken.secrets import resolve as resolve_secret
 from smartoken.strict import Strict, Whole
 
@@ -60,10 +62,11 @@ class PluginConf(Strict):
 
 
 __all__ = [
-    "BROKE", "CALLER", "CANCELED", "COOL", "COUNTED", "CREDENTIAL", "ELSEWHERE", "ESTIMATED", "FAILED", "GONE",
-    "MADE", "MEANINGS", "MISSING", "NONE", "REPORTED", "RETRY", "RUNNING", "Ask", "Bridge", "ConfigError",
-    "Failure", "Headers", "JobDoor", "JobWire", "Look", "Maker", "MediaAway", "Member", "Outgoing", "Part",
-    "PluginConf", "Provider", "Refusal", "Result", "Said", "StoreAway", "StreamReader", "Told", "Tool", "ToolCall",
-    "Turns", "Usage", "UsageRecord", "Whole", "Wire", "bearer", "check_url", "guarded_session", "header",
-    "hookimpl", "new_rid", "refuse", "resolve_secret",
+    "APPENDED", "BROKE", "CALLER", "CANCELED", "COLLECTIONS", "COOL", "COUNTED", "CREDENTIAL", "ELSEWHERE",
+    "ESTIMATED", "FAILED", "GONE", "MADE", "MEANINGS", "MISSING", "NONE", "OP_TAKEN", "REPORTED", "RETRY",
+    "RUNNING", "SEQ_TAKEN", "Ask", "Bridge", "Clock", "ConfigError", "Entry", "Failure", "Headers", "JobDoor",
+    "JobWire", "Limiter", "Look", "Maker", "Media", "MediaAway", "Member", "Outgoing", "Part", "PluginConf",
+    "Provider", "Refusal", "Result", "Said", "Store", "StoreAway", "StreamReader", "SystemClock", "Told", "Tool",
+    "ToolCall", "Turns", "Usage", "UsageRecord", "Want", "Whole", "Wire", "bearer", "check_url", "guarded_session",
+    "header", "hookimpl", "new_rid", "refuse", "resolve_secret",
 ]

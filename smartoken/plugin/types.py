@@ -3,8 +3,9 @@
 Nothing here does I/O. A wire's functions are called on the request path: keep them plain, synchronous and quick.
 """
 
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Awaitable, Callable, Mapping, Protocol, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
@@ -91,6 +92,9 @@ class Ask(msgspec.Struct, gc=False):
     free: bool = False                 # counting, reading or deleting: held and charged nothing
     follows: str = ""                  # the stored response that it goes on from, or is about: its channel alone knows it
     affinity: str = ""                 # equal texts of one account go to the same channel while that is well
+    ratio: str = ""
+    inline: bool = False               # pictures in the answer itself (b64_json), not by URL
+    files: tuple[Part, ...] = ()       # of a multipart body; its plain fields are in `fields`
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -122,9 +126,6 @@ class Told(msgspec.Struct, frozen=True):
     cost_u: int
     usage: Usage
     stages: Sequence[Mapping[str, Any]]
-    ratio: str = ""
-    inline: bool = False               # pictures in the answer itself (b64_json), not by URL
-    files: tuple[Part, ...] = ()       # of a multipart body; its plain fields are in `fields`
 
 
 class Failure(msgspec.Struct, frozen=True):
