@@ -9,4 +9,5 @@ from smartoken.plugin import Provider, hookimpl
 @hookimpl
 def smartoken_providers():
     return [Provider("vllm", title="vLLM / SGLang / own server", docs="https://docs.vllm.ai",
-                     speaks={"openai.chat": "/chat/completions"}, needs_credential=False)]
+                     speaks={"openai.chat": "/chat/completions", "openai.responses": "/responses",
+                             "openai.embeddings": "/embeddings"}, needs_credential=False)]

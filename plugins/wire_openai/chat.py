@@ -5,6 +5,7 @@ and what it brings is kept from the client again.
 
 Quirks of a provider that this wire reads:
     stream_usage: "option" (default: ask with stream_options.include_usage) or "always" (it comes unasked; don't ask)
+    stream_only: true where the upstream only streams; a client that wants a whole answer gets the gathered one
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,9 @@ from typing import Any
 import msgspec
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai import errors
-from smartoken_plugins.wire_openai.chat_stream import ChatReader
+from smartoken_plugins.wire_openai.chat_stream import ChatReader, payload
+from smartoken_plugins.wire_openai.chat_tools import TURNS
+from smartoken_plugins.wire_openai.look import look
 from smartoken_plugins.wire_openai.usage import usage_of
 
 from smartoken.plugin import Ask, Failure, Usage, Wire
@@ -51,9 +54,12 @@ def body(ask: Ask, upstream_name: str, quirks: Mapping[str, Any]) -> bytes:
     """The request for the upstream: the client's fields, with its name of the model and usage asked for."""
     fields = ask.fields
     renamed = upstream_name != ask.slug
-    asking = ask.stream and not ask.usage_wanted and quirks.get("stream_usage", "option") == "option"
-    if renamed or asking:
+    turned = not ask.stream and bool(quirks.get("stream_only"))
+    asking = (turned or (ask.stream and not ask.usage_wanted)) and quirks.get("stream_usage", "option") == "option"
+    if renamed or asking or turned:
         fields = dict(fields)
+        if turned:
+            fields["stream"] = msgspec.Raw(b"true")
         if renamed:
             fields["model"] = read.raw(upstream_name)
         if asking:
@@ -109,6 +115,57 @@ def _count(choices: msgspec.Raw) -> int:
     return sum(-(-len(text.encode()) // 4) for text in texts)
 
 
+def gather(stream: bytes) -> bytes:
+    """The completion that a complete stream tells."""
+    whole: dict[str, Any] = {}
+    choices: dict[int, dict[str, Any]] = {}
+    for data in filter(None, map(payload, stream.replace(b"\r\n", b"\n").split(b"\n\n"))):
+        if data == b"[DONE]":
+            break
+        event = _decode(data)
+        if event.get("error"):
+            return _encode(event)
+        whole |= {name: value for name, value in event.items() if name != "choices" and value is not None}
+        for part in event.get("choices") or ():
+            index = part.get("index", 0)
+            choice = choices.setdefault(index, {"index": index, "message": {"role": "assistant", "content": None},
+                                                "logprobs": None, "finish_reason": None})
+            _grow(choice, part)
+    if not choices or not all(choice["finish_reason"] for choice in choices.values()):
+        return _encode({"error": {"message": "The stream ended before its time.", "code": "no_finish"}})
+    return _encode(whole | {"object": "chat.completion", "choices": [choices[at] for at in sorted(choices)]})
+
+
+def _grow(choice: dict[str, Any], part: dict[str, Any]) -> None:
+    message = choice["message"]
+    for name, value in (part.get("delta") or {}).items():
+        if name == "tool_calls":
+            for piece in value or ():
+                _grow_call(message.setdefault("tool_calls", {}).setdefault(piece.get("index", 0), {}), piece)
+        elif isinstance(value, str) and name != "role":
+            message[name] = (message.get(name) or "") + value
+        elif value is not None:
+            message[name] = value
+    if part.get("logprobs"):
+        kept = choice["logprobs"] = choice["logprobs"] or {}
+        for name, value in part["logprobs"].items():
+            kept[name] = (kept.get(name) or []) + (value or [])
+    if part.get("finish_reason"):
+        choice["finish_reason"] = part["finish_reason"]
+        if isinstance(message.get("tool_calls"), dict):
+            message["tool_calls"] = [message["tool_calls"][at] for at in sorted(message["tool_calls"])]
+
+
+def _grow_call(call: dict[str, Any], piece: dict[str, Any]) -> None:
+    for name, value in piece.items():
+        if isinstance(value, dict):
+            kept = call.setdefault(name, {})
+            for inner, text in value.items():
+                kept[inner] = kept.get(inner, "") + (text or "")
+        elif name != "index" and value is not None:
+            call[name] = value
+
+
 def add_cost(data: bytes, cost_u: int) -> bytes:
     """`usage.cost_micro_usd` put into a complete answer (or into a chunk's JSON); all else byte for byte."""
     fields = _fields.decode(data)
@@ -122,4 +179,5 @@ def add_cost(data: bytes, cost_u: int) -> bytes:
 
 
 WIRE = Wire(name=NAME, paths=("/v1/chat/completions",), peek=peek, body=body, reader=reader, whole=whole,
-            refuse=errors.refuse, refuse_in_stream=errors.refuse_in_stream, failure=errors.failure, add_cost=add_cost)
+            refuse=errors.refuse, refuse_in_stream=errors.refuse_in_stream, failure=errors.failure, add_cost=add_cost,
+            gather=gather, look=look, turns=TURNS)

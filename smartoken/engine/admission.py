@@ -21,6 +21,8 @@ def model_for(snapshot: Snapshot, key: Key, slug: str) -> Model:
 
 def ceiling_p(model: Model, estimate: Estimate, ask: Ask) -> int:
     """pUSD to hold: the prompt as large as it may be, the output as long as it is likely or allowed to get."""
+    if ask.free:
+        return 0
     price = model.price
     dearest_input_u = max(price.input_u, price.cache_write_u)
     output = estimate.output(model.max_output) if ask.max_output is None else ask.max_output

@@ -1,7 +1,7 @@
 """Everything about a route's requests that is the same every time: where to connect, the head, the limits."""
 
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import smartoken
 from smartoken.domain.catalog import Channel
@@ -19,12 +19,30 @@ class Endpoint:
     limits: Limits
 
 
-def endpoint_of(channel: Channel, path: str) -> Endpoint:
+LENGTH = b"Content-Length: "
+
+
+def head_for(endpoint: Endpoint, method: str, model: str, suffix: str, lines: bytes) -> bytes:
+    """The endpoint's head with another method, the model where its path says `{model}`, something more at the end of
+    that path, and header lines (each ended by CRLF) spliced in. Whoever makes `suffix` and `lines` has checked them:
+    no blanks, no line ends."""
+    head = endpoint.head
+    if suffix or method != "POST":
+        first, rest = head.split(b" HTTP/1.1\r\n", 1)
+        path, _, query = first.removeprefix(b"POST").partition(b"?")
+        path = path.replace(b"{model}", quote(model, safe="-._~").encode())
+        more, _, own_query = suffix.encode("ascii").partition(b"?")
+        query = b"&".join(part for part in (query, own_query) if part)
+        head = b"%b%b%b%b%b HTTP/1.1\r\n%b" % (method.encode(), path, more, b"?" if query else b"", query, rest)
+    return head[:-len(LENGTH)] + lines + LENGTH if lines else head
+
+
+def endpoint_of(channel: Channel, path: str, content_type: str = "application/json") -> Endpoint:
     """The Endpoint of a channel for a wire's path below its base URL."""
     url = urlsplit(channel.base_url.rstrip("/") + path)
     origin = Origin.of(channel.base_url, proxy=channel.proxy or None)
     target = url.path + (f"?{url.query}" if url.query else "")
-    headers = [("Content-Type", "application/json"), ("Accept", "*/*"), ("User-Agent", USER_AGENT),
+    headers = [("Content-Type", content_type), ("Accept", "*/*"), ("User-Agent", USER_AGENT),
                *channel.provider.headers, *channel.provider.auth(channel.credential)]
     limits = Limits(first_byte_s=channel.first_byte_s, idle_s=channel.idle_s, total_s=channel.total_s)
     return Endpoint(origin, render_head("POST", target, url.netloc, headers), limits)

@@ -5,16 +5,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from smartoken.engine.access import Access
+from smartoken.engine.answers import Answers
+from smartoken.engine.audit import Audit
 from smartoken.engine.auth import Keys
+from smartoken.engine.changes import Catalog
 from smartoken.engine.estimate import Estimate
 from smartoken.engine.health import HealthBook
 from smartoken.engine.journal import Journal
 from smartoken.engine.leases import Leases
 from smartoken.engine.ledger import Ledger
 from smartoken.engine.metrics import Metrics
+from smartoken.engine.people import People
 from smartoken.engine.routing import RetryBudget
+from smartoken.engine.seal import Sealer
 from smartoken.engine.snapshot import SnapshotKeeper
-from smartoken.ports import Clock, Limiter, Store
+from smartoken.ports import Clock, Limiter, Media, Store
 from smartoken.upstream.pool import Pool
 
 
@@ -37,6 +42,12 @@ class Gateway:
     pool: Pool
     access: Access
     metrics: Metrics
+    catalog: Catalog
+    sealer: Sealer
+    pepper: bytes = field(repr=False)
+    people: People
+    audit: Audit
+    plugins: tuple = ()                             # plugin.host.Loaded, in the order in which they were loaded
     strict: bool = False
     ready: bool = False
     connections: Callable[[], int] = lambda: 0      # open client connections; the server sets it
@@ -44,6 +55,12 @@ class Gateway:
     retries: RetryBudget = field(default_factory=RetryBudget)
     calls: set = field(default_factory=set)         # engine.relay.Call, those that hold money
     estimates: dict[str, Estimate] = field(default_factory=dict)
+    media: Media | None = None                      # where results are kept
+    jobs: Any = None                                # engine.jobs.Jobs: long generations
+    answers: Answers = field(init=False)            # closed with the store
+
+    def __post_init__(self) -> None:
+        self.answers = Answers(self.store, self.clock)
 
     def estimate(self, slug: str) -> Estimate:
         """What was learned of a model so far."""

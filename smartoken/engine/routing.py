@@ -1,7 +1,9 @@
 """Which channel next: by priority, then by weight among the healthy, better of two."""
 
+import hashlib
+import math
 import random
-from typing import Collection, Sequence
+from collections.abc import Collection, Sequence
 
 from smartoken.domain.catalog import Model, Route
 from smartoken.engine.health import Health, HealthBook
@@ -11,6 +13,7 @@ MAX_ATTEMPTS = 3
 RETRY_SHARE_PCT = 20     # retries may be so many per hundred requests,
 RETRY_PER_S = 3          # and so many per second besides
 RETRY_BURST = 60
+LONG_REST_S = 120        # OpenAI's SDKs give up on a Retry-After past this
 
 
 def routes_of(model: Model, wire: str, pin: str | None) -> Sequence[Route]:
@@ -37,12 +40,20 @@ def _unserved(model: Model, wire: str) -> Refusal:
 
 
 def pick(book: HealthBook, slug: str, routes: Sequence[Route], tried: Collection[Route],
-         now_us: int) -> tuple[Route, Health] | None:
+         now_us: int, affinity: str = "") -> tuple[Route, Health] | None:
     """The next route to try, None when none is left that may be asked.
 
     Resting channels (they asked for patience) are never asked. Ejected ones are, when more than half of a tier is out,
-    or nothing else is left: then our own judgement is the likelier fault.
+    or nothing else is left: then our own judgement is the likelier fault. With `affinity` equal texts meet the same
+    one of a tier's healthy routes, in every process alike.
     """
+    if len(routes) == 1 and not tried:
+        only = routes[0]
+        health = book.of(only, slug)
+        limit = only.channel.max_inflight
+        if book.resting_us(only, health, now_us) or (limit and health.inflight >= limit):
+            return None
+        return only, health
     fallback: list[tuple[Route, Health]] = []
     at = 0
     while at < len(routes):
@@ -67,7 +78,9 @@ def pick(book: HealthBook, slug: str, routes: Sequence[Route], tried: Collection
                 healthy.append(out.pop(0))
             fallback += out
         if healthy:
-            return healthy[0] if len(healthy) == 1 else _better_of_two(healthy, now_us)
+            if len(healthy) == 1:
+                return healthy[0]
+            return _nearest(healthy, affinity) if affinity else _better_of_two(healthy, now_us)
     return fallback[0] if fallback else None
 
 
@@ -75,6 +88,20 @@ def soonest_s(book: HealthBook, slug: str, routes: Sequence[Route], now_us: int)
     """Seconds until the first of the routes may be asked again; at least 1."""
     waits = [book.resting_us(route, book.of(route, slug), now_us) for route in routes]
     return max(1, -(-min(waits, default=0) // 1_000_000))
+
+
+def resting_long(book: HealthBook, slug: str, routes: Sequence[Route], now_us: int) -> bool:
+    """Every route asked for patience, for longer than any SDK would wait."""
+    return all(book.of(route, slug).rest_until_us - now_us > LONG_REST_S * 1_000_000 for route in routes)
+
+
+def _nearest(healthy: list[tuple[Route, Health]], affinity: str) -> tuple[Route, Health]:
+    """Rendezvous hashing: each channel wins its weight's share of texts, and keeps it when others come or go."""
+    def score(pair: tuple[Route, Health]) -> float:
+        channel = pair[0].channel
+        digest = hashlib.blake2b(f"{affinity}|{channel.name}".encode(), digest_size=8).digest()
+        return -channel.weight / math.log((int.from_bytes(digest) + 1) / (2**64 + 1))
+    return max(healthy, key=score)
 
 
 def _better_of_two(healthy: list[tuple[Route, Health]], now_us: int) -> tuple[Route, Health]:
@@ -96,7 +123,8 @@ class RetryBudget:
 
     def request(self) -> None:
         """A first attempt earns its share."""
-        self._hundredths = min(self._hundredths + RETRY_SHARE_PCT, RETRY_BURST * 100)
+        if self._hundredths < RETRY_BURST * 100:
+            self._hundredths += RETRY_SHARE_PCT
 
     def retry(self, now_us: int) -> bool:
         """Take one retry, if there is one."""

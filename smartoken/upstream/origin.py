@@ -86,6 +86,11 @@ def render_head(method: str, path: str, host: str, headers: Iterable[tuple[str |
     return b"\r\n".join(lines)
 
 
+def header_line(name: bytes, value: bytes) -> bytes:
+    """One header line with its CRLF. ValueError on a value that could end it early."""
+    return name + b": " + _checked(value, _BAD_VALUE, "header value") + b"\r\n"
+
+
 def _checked(text: str | bytes, bad: re.Pattern[bytes], what: str) -> bytes:
     raw = text.encode("utf-8") if isinstance(text, str) else text
     if bad.search(raw):

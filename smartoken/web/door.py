@@ -6,16 +6,20 @@ while a call is under way. A refusal is rendered by the wire that serves the pat
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
 from smartoken.domain.trace import new_rid
 from smartoken.engine.auth import credentials_of
 from smartoken.engine.relay import JSON, Call, refusal_headers
-from smartoken.errors import Refusal, refuse
+from smartoken.engine.toolloop import Rounds, call_for
+from smartoken.errors import Refusal, StoreAway, refuse
+from smartoken.plugin.types import Ask
 
 log = logging.getLogger("smartoken.door")
+
+CALLS = (Call, Rounds)
 
 
 class Visit:
@@ -24,9 +28,11 @@ class Visit:
 
     __slots__ = ("caller", "extra", "rid", "work")
 
-    def __init__(self) -> None:
+    def __init__(self, rid_header: str) -> None:
         self.rid = new_rid()
         self.extra = b"X-Request-Id: %b\r\n" % self.rid.encode()
+        if rid_header:
+            self.extra += b"%b: %b\r\n" % (rid_header.encode(), self.rid.encode())
         self.caller = self.work = None
 
 
@@ -35,15 +41,19 @@ class Door:
 
     def __init__(self, gateway: Any, wire: Any, body_max: int):
         self._gateway, self._wire, self._body_max = gateway, wire, body_max
+        self._methods = ", ".join(wire.methods)
         self._tasks: set[asyncio.Task] = set()
 
-    def head(self, request: Any) -> None:
-        """Method and key, before the body."""
-        visit = request.state = Visit()
+    def head(self, request: Any) -> bool:
+        """Method and key, before the body. False: below a shared beginning of paths, the application has the rest."""
+        served = request.method.decode("latin-1") in self._wire.methods
+        if not served and request.path.decode("latin-1") not in self._wire.paths:
+            return False
+        visit = request.state = Visit(self._wire.rid_header)
         request.limit = self._body_max
         try:
-            if request.method != b"POST":
-                raise refuse("method_not_allowed", "This path takes POST only.", code="method_not_allowed")
+            if not served:
+                raise refuse("method_not_allowed", f"This path takes {self._methods} only.", code="method_not_allowed")
             if not self._gateway.ready:
                 raise refuse("upstream", "This node is going out of service.", code="not_ready", retry_after_s=1)
             visit.caller = self._gateway.keys.find(credentials_of(request.headers))
@@ -51,6 +61,7 @@ class Door:
             self._refuse(request, refusal)
         except Exception:
             self._fault(request)
+        return True
 
     def run(self, request: Any) -> None:
         """The whole request is here."""
@@ -58,7 +69,11 @@ class Door:
             if request.state.caller is None:
                 self._slowly(request, self._fetch(request))
                 return
-            call = self._call(request)
+            ask = self._peek(request)
+            if ask.follows and self._gateway.answers.find(ask.follows) is None:
+                self._slowly(request, self._follow(request, ask))
+                return
+            call = self._call(request, ask)
             if call.admit():
                 call.begin()
             else:
@@ -71,33 +86,61 @@ class Door:
     def gone(self, request: Any) -> None:
         """The client left."""
         work = request.state.work
-        if isinstance(work, Call):
+        if isinstance(work, CALLS):
             work.gone()
         elif work is not None:
             work.cancel()
 
     def pause(self, request: Any) -> None:
         """The client reads slowly."""
-        if isinstance(request.state.work, Call):
+        if isinstance(request.state.work, CALLS):
             request.state.work.pause()
 
     def resume(self, request: Any) -> None:
         """The client caught up."""
-        if isinstance(request.state.work, Call):
+        if isinstance(request.state.work, CALLS):
             request.state.work.resume()
 
-    def _call(self, request: Any) -> Call:
+    def _peek(self, request: Any) -> Ask:
+        wire = self._wire
+        if wire.peek_at is None:
+            return wire.peek(request.body)
+        return wire.peek_at(request.method.decode("latin-1"), request.path.decode("latin-1"),
+                            request.query.decode("latin-1"), request.body)
+
+    def _call(self, request: Any, ask: Ask) -> Call | Rounds:
         visit = request.state
         key, account = visit.caller
-        ask = self._wire.peek(request.body)
-        pin, show_cost = None, key.show_cost
+        pin, show_cost = None, key.show_cost or self._wire.tell is not None
         if request.query:
             query = parse_qs(request.query.decode("latin-1"), keep_blank_values=True)
             pin = query["channel"][-1] if "channel" in query else None
             show_cost = show_cost or query.get("cost", ["0"])[-1] in ("1", "true")
-        visit.work = call = Call(self._gateway, request, self._wire, ask, key, account, visit.rid, pin, show_cost,
-                                 visit.extra)
+        if ask.follows:
+            pin = self._origin(ask, account.id)
+        visit.work = call = call_for(self._gateway, request, self._wire, ask, key, account, visit.rid, pin, show_cost,
+                                 visit.extra, self._passed(request.headers))
         return call
+
+    def _origin(self, ask: Ask, acct: str) -> str:
+        """The channel that keeps the answer which the ask is about; its owner alone may go on from it."""
+        found = self._gateway.answers.find(ask.follows)
+        if found is None or found.acct != acct:
+            if ask.slug:
+                raise refuse("invalid_request", f"The response '{ask.follows[:100]}' is not known here.",
+                             code="previous_response_not_found", param="previous_response_id")
+            raise refuse("not_found", f"The response '{ask.follows[:100]}' is not known here.",
+                         code="response_not_found")
+        ask.slug = ask.slug or found.slug
+        return found.channel
+
+    def _passed(self, headers: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
+        """The client's headers that go upstream."""
+        passed = {name: headers[name] for name in self._wire.pass_headers if name in headers}
+        for name, value in passed.items():
+            if not value.isascii() or not value.decode().isprintable():
+                raise refuse("invalid_request", f"The header {name.decode()} holds a strange character.")
+        return passed
 
     def _slowly(self, request: Any, work: Coroutine) -> None:
         """A cold key or account: as a task, cancelled when the client leaves."""
@@ -116,16 +159,26 @@ class Door:
 
     async def _fetch(self, request: Any) -> None:
         """Read key and account from the store, then go on as for a warm one."""
-        task = request.state.work
         request.state.caller = await self._gateway.keys.fetch(credentials_of(request.headers))
-        call = self._call(request)
+        await self._follow(request, self._peek(request))
+
+    async def _follow(self, request: Any, ask: Ask) -> None:
+        """Learn where an answer is kept that another process took note of, then go on."""
+        task = request.state.work
+        if ask.follows:
+            try:
+                await self._gateway.answers.fetch(ask.follows)
+            except StoreAway:
+                raise refuse("upstream", "The store is away, and only it knows this response.", code="store_away",
+                             retry_after_s=5) from None
+        call = self._call(request, ask)
         if call.admit():
             call.begin()
             return
         request.state.work = task
         await self._hold(request, call)
 
-    async def _hold(self, request: Any, call: Call) -> None:
+    async def _hold(self, request: Any, call: Call | Rounds) -> None:
         """Get a lease, and the hold from it. Another call may be quicker to the same money, hence the loop."""
         while True:
             await call.prepare()
@@ -144,18 +197,35 @@ class Door:
         path = request.path.decode("latin-1")
         gateway.access.refusal(visit.rid, path, refusal.status, refusal.code, visit.caller[0].kid if visit.caller else "")
         gateway.metrics.refusal(path, refusal.status)
-        extra = (visit.work.extra if isinstance(visit.work, Call) else visit.extra) + refusal_headers(refusal)
+        extra = (visit.work.extra if isinstance(visit.work, CALLS) else visit.extra) + refusal_headers(refusal)
         visit.work = None
         if refusal.status == 405:
-            extra += b"Allow: POST\r\n"
+            extra += b"Allow: %b\r\n" % self._methods.encode()
         request.answer(refusal.status, JSON, self._wire.refuse(refusal, visit.rid), extra)
 
     def _fault(self, request: Any) -> None:
         """Our fault: the trace stays in our log, the client gets the id to find it by."""
         work = request.state.work
-        if isinstance(work, Call) and work.hold is not None:
+        if isinstance(work, CALLS) and work.hold is not None:
             work.fault()
             return
         log.exception("%s: internal error", request.state.rid)
         self._refuse(request, refuse("internal", "An internal error occurred; the trace id finds it in our log.",
                                      code="internal_error"))
+
+
+class HotPaths(dict):
+    """{path: handler}; a path with '/' at its end stands for all that begin with it. FrontServer's `hot`."""
+
+    def __init__(self, handlers: Mapping[bytes, Any]):
+        super().__init__(handlers)
+        self._beginnings = tuple((path, handler) for path, handler in handlers.items() if path.endswith(b"/"))
+
+    def get(self, path: bytes, default: Any = None) -> Any:
+        """The handler of a path: an exact one first."""
+        found = super().get(path)
+        if found is None:
+            for beginning, handler in self._beginnings:
+                if path.startswith(beginning):
+                    return handler
+        return default if found is None else found
