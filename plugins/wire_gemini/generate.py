@@ -167,7 +167,14 @@ def failure_in(answer: Any) -> Failure:
     reason = next((str(detail["reason"]) for detail in details if detail.get("reason")), "")
     code = error.get("code")
     return Failure(str(error.get("message") or "")[:2000], code=reason, type=str(error.get("status") or ""),
-                   status=code if type(code) is int and 400 <= code <= 599 else 0)
+                   status=code if type(code) is int and 400 <= code <= 599 else 0,
+                   rest_s=next((_seconds(detail["retryDelay"]) for detail in details if "retryDelay" in detail), None))
+
+
+def _seconds(delay: Any) -> int | None:
+    """Whole seconds of a RetryInfo's "17s" or "0.5s": this wire's errors come without a Retry-After header."""
+    text = delay.removesuffix("s") if isinstance(delay, str) else ""
+    return min(int(float(text)) + 1, 86_400) if text.replace(".", "", 1).isdigit() else None
 
 
 def failure(data: bytes) -> Failure:
