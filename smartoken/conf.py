@@ -172,7 +172,7 @@ class Conf(Strict):
     @property
     def admin_url(self) -> str:
         """Where the console is."""
-        return f"{self.base_url}/admin/"
+        return f"{self.base_url}/console"
 
 
 def find(path: str | None = None) -> Path | None:

@@ -11,14 +11,16 @@ key; a replace that names the revision it replaces), so that no adapter needs a 
 Every method may raise StoreAway (unreachable, timed out, reply lost). Whoever gets it re-reads before trying again.
 """
 
+from collections.abc import AsyncIterator
 from typing import Any, Mapping, Protocol, Sequence
 
 import msgspec
 
-from smartoken.domain.usage import UsageRecord
+from smartoken.domain.usage import UsageRecord, UsageSum
 
-COLLECTIONS = ("models", "prices", "channels", "accounts", "keys", "nodes", "answers", "oauth_tokens",
-               "vouchers", "claims", "idempotency")
+COLLECTIONS = ("models", "prices", "channels", "categories", "listings", "accounts", "keys", "nodes", "answers",
+               "oauth_tokens", "jobs", "admins", "sessions", "figures", "vouchers",
+               "claims", "idempotency")
 CHANGES = "~changes"  # the chain of catalog changes; no account id starts with '~'
 
 APPENDED, SEQ_TAKEN, OP_TAKEN = "appended", "seq_taken", "op_taken"
@@ -85,6 +87,17 @@ class Store(Protocol):
                     limit: int = 1000) -> list[UsageRecord]:
         """Rows of an account ('' is every account: operators only), by ascending rid; rids sort by time."""
 
+    async def usage_page(self, where: Mapping[str, str] | None = None, *, before: str = "", since_ms: int = 0,
+                         until_ms: int = 2**62, limit: int = 50) -> list[UsageRecord]:
+        """Rows whose fields (of USAGE_FIELDS) equal `where`, newest first: by descending rid, those before `before`
+        only. For people: indexed by each field, so that a page takes no longer however many rows there are."""
+
+    async def usage_sums(self, by: Sequence[str], where: Mapping[str, str] | None = None, *, since_day: int = 0,
+                         until_day: int = 2**31, limit: int = 1000) -> list[UsageSum]:
+        """Rows summed by fields of SUM_FIELDS, over the days since_day <= day < until_day; `where` as in usage_page,
+        but for rid and status. By cost, the highest first; by day, ascending, when `by` begins with "day". From sums
+        that the store keeps beside the rows, each row once: for overviews, never for charging."""
+
     async def usage_cost_p(self, acct: str) -> int:
         """Σ cost_p over all rows of an account, exactly (a Python int; it may pass int64)."""
 
@@ -119,10 +132,24 @@ class Limiter(Protocol):
 
 
 class Media(Protocol):
-    """Where generated images and videos live for ever."""
+    """Where generated images and videos live for ever. A key is ours to choose (domain/media.py): a date, a word that
+    nobody can guess, an ending. Every method may raise MediaAway; then the same call may simply be made again.
+    """
 
-    async def put(self, chunks, content_type: str) -> str:
-        """Store what an async iterator of bytes yields and return its stable public URL."""
+    async def put(self, key: str, chunks: AsyncIterator[bytes], content_type: str) -> None:
+        """Keep what `chunks` yields, all of it or nothing; under a key that is there already it takes its place.
+
+        What the iterator raises comes through, and leaves nothing behind. Memory stays bounded, however much comes.
+        """
+
+    def url(self, key: str) -> str:
+        """Where clients find it: an absolute URL, or a path that this gateway serves itself."""
+
+    def read(self, key: str) -> AsyncIterator[bytes]:
+        """Its bytes again; FileNotFoundError when there is nothing under the key."""
+
+    async def remove(self, key: str) -> None:
+        """Nothing is there afterwards, whether anything was before or not."""
 
     async def open(self) -> None: ...
 

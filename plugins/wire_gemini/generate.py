@@ -1,19 +1,21 @@
-"""The wire `gemini.generate`: POST /v1beta/models/{model}:generateContent (or /v1/…) and :streamGenerateContent?alt=sse.
+"""The wire `gemini.generate`: POST /v1beta/models/{model}:generateContent and :streamGenerateContent, or /v1/….
 
 Model and method stand in the path, so the body goes upstream byte for byte. `:countTokens` costs nothing. Streams have
 no event names and no last word: the one with a finish reason is the end. Nothing but events may be sent in them, since
 Google's client feeds every other line to its JSON parser.
 """
 
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import unquote
 
 import msgspec
-
-from smartoken.plugin import COUNTED, Ask, Failure, Refusal, Usage, Wire, refuse as refusal_of
-from smartoken_plugins.wire_openai.events import Dialect, EventReader, count_texts, events_of
 from smartoken_plugins.wire_openai import body as read
+from smartoken_plugins.wire_openai.events import Dialect, EventReader, count_texts, events_of
 from smartoken_plugins.wire_openai.usage import HUGE
+
+from smartoken.plugin import COUNTED, Ask, Failure, Refusal, Usage, Wire
+from smartoken.plugin import refuse as refusal_of
 
 NAME = "gemini.generate"
 PREFIXES = ("/v1beta/models/", "/v1/models/")  # Google's client 3.x says v1
@@ -133,7 +135,8 @@ DIALECT = Dialect(
     signs=(b'"finishReason"', b'"promptFeedback"', b'"error"'),
     judge=judge, usage=usage, cut=cut, put_cost=lambda data, add_cost, cost_u: add_cost(data, cost_u),
     promises=lambda event: True, running_usage=b'"usageMetadata"',
-    tells_usage=lambda event: "usageMetadata" in event and any(c.get("finishReason") for c in event.get("candidates") or ()))
+    tells_usage=lambda event: "usageMetadata" in event and any(
+        candidate.get("finishReason") for candidate in event.get("candidates") or ()))
 
 
 def reader(ask: Ask, quirks: Mapping[str, Any], keep_usage: bool = False) -> EventReader:
@@ -184,7 +187,14 @@ def failure_in(answer: Any) -> Failure:
     reason = next((str(detail["reason"]) for detail in details if detail.get("reason")), "")
     code = error.get("code")
     return Failure(str(error.get("message") or "")[:2000], code=reason, type=str(error.get("status") or ""),
-                   status=code if type(code) is int and 400 <= code <= 599 else 0)
+                   status=code if type(code) is int and 400 <= code <= 599 else 0,
+                   rest_s=next((_seconds(detail["retryDelay"]) for detail in details if "retryDelay" in detail), None))
+
+
+def _seconds(delay: Any) -> int | None:
+    """Whole seconds of a RetryInfo's "17s" or "0.5s": this wire's errors come without a Retry-After header."""
+    text = delay.removesuffix("s") if isinstance(delay, str) else ""
+    return min(int(float(text)) + 1, 86_400) if text.replace(".", "", 1).isdigit() else None
 
 
 def failure(data: bytes) -> Failure:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-
 from smartoken_plugins.wire_openai.chat_stream import EVENT_LIMIT, payload
 
 from smartoken.plugin import Failure, Refusal, Usage
@@ -45,8 +44,21 @@ class Dialect:
 class EventReader:
     """A StreamReader for any Dialect. `figures` is the dialect's own store of what it read."""
 
-    __slots__ = ("_after", "_blank", "_dialect", "_kept", "_keeping", "_last_usage", "_rest", "counted", "ended",
-                 "failure", "figures", "finished", "started")
+    __slots__ = (
+        "_after",
+        "_blank",
+        "_dialect",
+        "_keeping",
+        "_kept",
+        "_last_usage",
+        "_rest",
+        "counted",
+        "ended",
+        "failure",
+        "figures",
+        "finished",
+        "started",
+    )
 
     def __init__(self, dialect: Dialect, keep_usage: bool = False):
         self._dialect, self._keeping = dialect, keep_usage
@@ -90,7 +102,7 @@ class EventReader:
         """The kept event with the cost in its usage; b'' when none came."""
         if not self._kept:
             return b""
-        head, found, tail = self._kept.partition(b"data:")
+        head, _, tail = self._kept.partition(b"data:")
         return head + b"data: " + self._dialect.put_cost(tail.strip(), add_cost, cost_u) + self._blank
 
     @property

@@ -10,17 +10,18 @@ nothing. Only `model` is ours to rewrite, but for what a provider's quirks ask:
     stream_only: true          the upstream only streams; a client that wants a whole answer gets the gathered one
 """
 
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
-
-from smartoken.plugin import Ask, Failure, Refusal, Usage, Wire, refuse
-from smartoken_plugins.wire_openai.events import EventReader, count_texts
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai import errors
 from smartoken_plugins.wire_openai.chat import add_cost
+from smartoken_plugins.wire_openai.events import EventReader, count_texts
 from smartoken_plugins.wire_openai.responses_stream import DIALECT, failed, gather
 from smartoken_plugins.wire_openai.usage import usage_of
+
+from smartoken.plugin import Ask, Failure, Refusal, Usage, Wire, refuse
 
 NAME = "openai.responses"
 ROOT, COUNT = "/v1/responses", "/v1/responses/input_tokens"
@@ -131,7 +132,9 @@ def whole(data: bytes, ask: Ask, quirks: Mapping[str, Any]) -> tuple[Usage | Non
         return Usage(), None, 0
     if "output" not in fields:
         failure = errors.failure(data)
-        return None, failure if failure.message else Failure("The upstream's answer has no output.", code="no_output"), 0
+        if not failure.message:
+            failure = Failure("The upstream's answer has no output.", code="no_output")
+        return None, failure, 0
     found = None
     if "usage" in fields:
         found = _decode(fields["usage"])

@@ -3,11 +3,11 @@
 from typing import Any
 
 import msgspec
+from smartoken_plugins.wire_openai.errors import failure_in
+from smartoken_plugins.wire_openai.events import Dialect, EventReader, events_of
+from smartoken_plugins.wire_openai.usage import usage_of
 
 from smartoken.plugin import Failure, Refusal, Usage
-from smartoken_plugins.wire_openai.events import Dialect, EventReader, events_of
-from smartoken_plugins.wire_openai.errors import failure_in
-from smartoken_plugins.wire_openai.usage import usage_of
 
 TERMINAL = {"response.completed", "response.incomplete", "response.failed"}
 OPENING = {"response.created", "response.in_progress", "response.queued", "response.metadata", "keepalive"}
@@ -29,7 +29,8 @@ def judge(reader: EventReader, event: dict[str, Any]) -> None:
             if kind == "response.failed" and reader.failure is None:
                 reader.failure = failed(response)
     elif kind == "error" or (kind is None and event.get("error")):
-        reader.failure = failure_in(event) or Failure(str(event.get("message") or ""), code=str(event.get("code") or ""))
+        flat = Failure(str(event.get("message") or ""), code=str(event.get("code") or ""))
+        reader.failure = failure_in(event) or flat
 
 
 def failed(response: dict[str, Any]) -> Failure:
@@ -85,7 +86,8 @@ def gather(stream: bytes) -> bytes:
         if kind == "response.output_item.done":
             items[event.get("output_index", len(items))] = event.get("item")
         elif kind == "error":
-            return _encode({"error": event.get("error") or {"message": event.get("message"), "code": event.get("code")}})
+            flat = {"message": event.get("message"), "code": event.get("code")}
+            return _encode({"error": event.get("error") or flat})
         elif kind in TERMINAL and isinstance(event.get("response"), dict):
             response = event["response"]
             if not response.get("output"):

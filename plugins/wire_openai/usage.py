@@ -5,6 +5,7 @@ from typing import Any
 
 from smartoken.plugin import Usage
 
+_NONE: Mapping[str, Any] = {}
 HUGE = 100_000_000  # no request uses this many tokens; such a figure is a fault, not a count
 
 
@@ -14,18 +15,25 @@ def usage_of(found: Mapping[str, Any]) -> Usage | None:
     Cached and cache-written tokens are parts of the prompt here, so they are taken out of `input`. Whether written
     tokens are inside the prompt count is UNCONFIRMED; inside is what keeps a client from paying for them twice.
     """
-    prompt = _first(found, "prompt_tokens", "input_tokens")
-    output = _first(found, "completion_tokens", "output_tokens")
+    get = found.get
+    prompt = get("prompt_tokens")
+    prompt = get("input_tokens") if prompt is None else prompt
+    output = get("completion_tokens")
+    output = get("output_tokens") if output is None else output
     if prompt is None and output is None:
         return None
-    inside = _table(found, "prompt_tokens_details", "input_tokens_details")
-    made = _table(found, "completion_tokens_details", "output_tokens_details")
-    cached = _given(inside.get("cached_tokens"), found.get("prompt_cache_hit_tokens"), found.get("cached_tokens"))
+    inside = get("prompt_tokens_details") or get("input_tokens_details")
+    made = get("completion_tokens_details") or get("output_tokens_details")
+    inside = inside if type(inside) is dict else _NONE
+    made = made if type(made) is dict else _NONE
+    cached = _given(inside.get("cached_tokens"), get("prompt_cache_hit_tokens"), get("cached_tokens"))
     written = _given(inside.get("cache_write_tokens"), inside.get("cache_creation_input_tokens"))
-    reasoning = _given(made.get("reasoning_tokens"))
-    prompt, output = prompt or 0, output or 0
-    if not all(type(n) is int and 0 <= n <= HUGE for n in (prompt, output, cached, written, reasoning)):
-        return None
+    reasoning = made.get("reasoning_tokens") or 0
+    prompt = 0 if prompt is None else prompt
+    output = 0 if output is None else output
+    for count in (prompt, output, cached, written, reasoning):
+        if type(count) is not int or not 0 <= count <= HUGE:
+            return None
     cached = min(cached, prompt)
     written = min(written, prompt - cached)
     return Usage(input=prompt - cached - written, output=output, cache_read=cached, cache_write=written,
@@ -40,15 +48,9 @@ def usage_object(usage: Usage) -> dict[str, Any]:
             "completion_tokens_details": {"reasoning_tokens": usage.reasoning}}
 
 
-def _first(found: Mapping[str, Any], *names: str) -> Any:
-    """The first of `names` that is there and not null. A reported 0 is a value."""
-    return next((found[name] for name in names if found.get(name) is not None), None)
-
-
 def _given(*values: Any) -> Any:
-    return next((value for value in values if value is not None), 0)
-
-
-def _table(found: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
-    value = _first(found, *names)
-    return value if isinstance(value, dict) else {}
+    """The first that is there. A reported 0 is a value."""
+    for value in values:
+        if value is not None:
+            return value
+    return 0

@@ -22,14 +22,15 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
 
-from smartoken.domain.usage import UsageRecord
+from smartoken.adapters import sqlite_usage
+from smartoken.domain.usage import UsageRecord, UsageSum
 from smartoken.errors import ConfigError, StoreAway
 from smartoken.ports import APPENDED, COLLECTIONS, OP_TAKEN, SEQ_TAKEN, Entry, Store
 
 BUSY_MS = 5000
 BATCH = 256                    # writes in one transaction, so that none waits for an endless one
 READERS = 2                    # a long scan must not hold up a balance
-INDEXED = (("keys", "acct"), ("keys", "kid"), ("accounts", "name"), ("vouchers", "id"), ("vouchers", "batch"),
+INDEXED = (("keys", "acct"), ("keys", "kid"), ("accounts", "name"), ("jobs", "open"), ("sessions", "admin"), ("vouchers", "id"), ("vouchers", "batch"),
            ("claims", "voucher"), ("claims", "state"), ("idempotency", "hour"))
 
 SCHEMA = [
@@ -39,10 +40,7 @@ SCHEMA = [
       for name, field in INDEXED),
     "CREATE TABLE IF NOT EXISTS entries (chain TEXT NOT NULL, seq INTEGER NOT NULL, op TEXT NOT NULL,"
     " body TEXT NOT NULL, UNIQUE (chain, seq), UNIQUE (chain, op))",
-    "CREATE TABLE IF NOT EXISTS usage (rid TEXT PRIMARY KEY, acct TEXT NOT NULL, at_ms INTEGER NOT NULL,"
-    " cost_p INTEGER NOT NULL, body TEXT NOT NULL)",
-    # It covers usage_cost_p, so that a sum over a year reads no bodies.
-    "CREATE INDEX IF NOT EXISTS usage_acct ON usage (acct, rid, at_ms, cost_p)",
+    *sqlite_usage.SCHEMA,
 ]
 
 AWAY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN,
@@ -293,9 +291,8 @@ class SqliteStore:
     # -- usage
 
     async def put_usage(self, records: Sequence[UsageRecord]) -> int:
-        sql = "INSERT INTO usage (rid, acct, at_ms, cost_p, body) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-        rows = [(r.rid, r.acct, r.at_ms, r.cost_p, _text.encode(r).decode()) for r in records]
-        return await self._write(lambda connection: connection.executemany(sql, rows).rowcount if rows else 0)
+        rows = [sqlite_usage.row_of(record) for record in records]
+        return await self._write(lambda connection: sqlite_usage.put(connection, records, rows))
 
     async def usage(self, acct: str = "", *, since_ms: int = 0, until_ms: int = 2**62, after: str = "",
                     limit: int = 1000) -> list[UsageRecord]:
@@ -305,8 +302,15 @@ class SqliteStore:
         rows = await self._read(lambda connection: connection.execute(sql, values).fetchall())
         return [_record.decode(row[0]) for row in rows]
 
+    async def usage_page(self, where: Mapping[str, str] | None = None, *, before: str = "", since_ms: int = 0,
+                         until_ms: int = 2**62, limit: int = 50) -> list[UsageRecord]:
+        return await self._read(lambda connection: sqlite_usage.page(connection, where or {}, before, since_ms,
+                                                                     until_ms, limit))
+
+    async def usage_sums(self, by: Sequence[str], where: Mapping[str, str] | None = None, *, since_day: int = 0,
+                         until_day: int = 2**31, limit: int = 1000) -> list[UsageSum]:
+        return await self._read(lambda connection: sqlite_usage.sums(connection, by, where or {}, since_day, until_day,
+                                                                     limit))
+
     async def usage_cost_p(self, acct: str) -> int:
-        # In two halves: SQLite's SUM of integers fails past int64.
-        sql = "SELECT SUM(cost_p / 1000000000), SUM(cost_p % 1000000000) FROM usage WHERE acct = ?"
-        high, low = await self._read(lambda connection: connection.execute(sql, (acct,)).fetchone())
-        return (high or 0) * 1_000_000_000 + (low or 0)
+        return await self._read(lambda connection: sqlite_usage.cost_p(connection, acct))

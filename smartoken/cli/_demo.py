@@ -17,6 +17,7 @@ from smartoken.engine import catalogfile
 from smartoken.engine.issue import create_account, issue_key
 from smartoken.engine.keytext import digest_of
 from smartoken.engine.ledger import Ledger
+from smartoken.engine.people import first_run_token
 from smartoken.errors import ConfigError
 from smartoken.plugin import loader
 
@@ -45,8 +46,9 @@ async def _make(conf: Conf, known: dict[str, str]) -> dict[str, str]:
             await create_account(books.catalog, "Demo", id=ACCOUNT)
         ledger = Ledger(books.store, "cli", SystemClock())
         await ledger.topup(ACCOUNT, usd_to_u(conf.demo.credit_usd), "topup:demo", "demo credit")
+        first = await first_run_token(books.store, conf.data_folder)
         return {"BASE_URL": f"{conf.base_url}/v1", "API_KEY": await _key(books, known.get("API_KEY", "")),
-                "ADMIN_URL": conf.admin_url, "MODEL": wanted["models"][0].slug}
+                "ADMIN_URL": f"{conf.admin_url}/welcome?token={first}" if first else conf.admin_url, "MODEL": wanted["models"][0].slug}
 
 
 async def _key(books: Books, known: str) -> str:

@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 
-from smartoken.domain.documents import SEALED, ChannelDoc, Document, ModelDoc, id_of, is_clear, to_store
+from smartoken.domain.documents import SEALED, ChannelDoc, Document, ListingDoc, ModelDoc, id_of, is_clear, to_store
 from smartoken.engine import chain
 from smartoken.engine.seal import Sealer
 from smartoken.errors import StoreAway
@@ -101,6 +101,9 @@ class Catalog:
         if isinstance(doc, ModelDoc):
             created = doc.created or (old or {}).get("created") or self._now_ms() // 1000
             doc = doc.model_copy(update={"created": created, "price_rev": await self._price_rev(doc, old)})
+        if isinstance(doc, ListingDoc):
+            doc = doc.model_copy(update={"created": doc.created or (old or {}).get("created")
+                                         or self._now_ms() // 1000})
         new = to_store(doc)
         new["rev"] = old["rev"] if old else 0
         return new

@@ -23,8 +23,9 @@ LENGTH = b"Content-Length: "
 
 
 def head_for(endpoint: Endpoint, method: str, model: str, suffix: str, lines: bytes) -> bytes:
-    """The endpoint's head with another method, the model where its path says `{model}`, something more at the end of its path, and header lines (each ended by
-    CRLF) spliced in. `suffix` and `lines` are checked by whoever makes them: no blanks, no line ends."""
+    """The endpoint's head with another method, the model where its path says `{model}`, something more at the end of
+    that path, and header lines (each ended by CRLF) spliced in. Whoever makes `suffix` and `lines` has checked them:
+    no blanks, no line ends."""
     head = endpoint.head
     if suffix or method != "POST":
         first, rest = head.split(b" HTTP/1.1\r\n", 1)
@@ -36,12 +37,12 @@ def head_for(endpoint: Endpoint, method: str, model: str, suffix: str, lines: by
     return head[:-len(LENGTH)] + lines + LENGTH if lines else head
 
 
-def endpoint_of(channel: Channel, path: str) -> Endpoint:
+def endpoint_of(channel: Channel, path: str, content_type: str = "application/json") -> Endpoint:
     """The Endpoint of a channel for a wire's path below its base URL."""
     url = urlsplit(channel.base_url.rstrip("/") + path)
     origin = Origin.of(channel.base_url, proxy=channel.proxy or None)
     target = url.path + (f"?{url.query}" if url.query else "")
-    headers = [("Content-Type", "application/json"), ("Accept", "*/*"), ("User-Agent", USER_AGENT),
+    headers = [("Content-Type", content_type), ("Accept", "*/*"), ("User-Agent", USER_AGENT),
                *channel.provider.headers, *channel.provider.auth(channel.credential)]
     limits = Limits(first_byte_s=channel.first_byte_s, idle_s=channel.idle_s, total_s=channel.total_s)
     return Endpoint(origin, render_head("POST", target, url.netloc, headers), limits)

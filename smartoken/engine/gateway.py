@@ -6,7 +6,9 @@ from typing import Any
 
 from smartoken.engine.access import Access
 from smartoken.engine.answers import Answers
+from smartoken.engine.audit import Audit
 from smartoken.engine.auth import Keys
+from smartoken.engine.changes import Catalog
 from smartoken.engine.estimate import Estimate
 from smartoken.engine.health import HealthBook
 from smartoken.engine.idempotency import KeyedCalls
@@ -14,10 +16,12 @@ from smartoken.engine.journal import Journal
 from smartoken.engine.leases import Leases
 from smartoken.engine.ledger import Ledger
 from smartoken.engine.metrics import Metrics
+from smartoken.engine.people import People
 from smartoken.engine.routing import RetryBudget
+from smartoken.engine.seal import Sealer
 from smartoken.engine.snapshot import SnapshotKeeper
 from smartoken.engine.vouchers import Vouchers
-from smartoken.ports import Clock, Limiter, Store
+from smartoken.ports import Clock, Limiter, Media, Store
 from smartoken.upstream.pool import Pool
 
 
@@ -40,6 +44,12 @@ class Gateway:
     pool: Pool
     access: Access
     metrics: Metrics
+    catalog: Catalog
+    sealer: Sealer
+    pepper: bytes = field(repr=False)
+    people: People
+    audit: Audit
+    plugins: tuple = ()                             # plugin.host.Loaded, in the order in which they were loaded
     strict: bool = False
     ready: bool = False
     connections: Callable[[], int] = lambda: 0      # open client connections; the server sets it
@@ -47,6 +57,8 @@ class Gateway:
     retries: RetryBudget = field(default_factory=RetryBudget)
     calls: set = field(default_factory=set)         # engine.relay.Call, those that hold money
     estimates: dict[str, Estimate] = field(default_factory=dict)
+    media: Media | None = None                      # where results are kept
+    jobs: Any = None                                # engine.jobs.Jobs: long generations
     vouchers: Vouchers | None = None                # main.py puts these two in
     keyed: KeyedCalls | None = None
     answers: Answers = field(init=False)            # closed with the store

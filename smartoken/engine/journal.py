@@ -69,6 +69,7 @@ class Journal:
         self._planned = False                  # a write is due this turn
         self._appended = self._written = self._synced = 0      # frames, counted
         self._durable: deque[tuple[int, Callable[[], object]]] = deque()
+        self._after_write: list[Callable[[], object]] = []
         self._running: dict[int, bytes] = {}   # slot: its open frame
         self._released: list[int] = []         # slots whose done frame is not written yet
         self._serials = itertools.count(1)
@@ -160,10 +161,12 @@ class Journal:
             if segment.count > KEPT:
                 segment.records = None
 
-    def flush(self) -> None:
-        """Write what was noted now, not at the end of this turn: a finished request is in the file before the client
-        can see its last byte, else a kill between the two would bill it by guess."""
-        self._write()
+    def written(self, callback: Callable[[], object]) -> None:
+        """Call back when all that was noted so far is written, so that no SIGKILL can undo it: this turn or the next."""
+        if self._buffer:
+            self._after_write.append(callback)
+        else:
+            callback()
 
     def durable(self, callback: Callable[[], object]) -> None:
         """Call back on the event loop when all that was noted so far is synced. Never, should the disk fail."""
@@ -211,6 +214,9 @@ class Journal:
         self._wake.set()
         if self._written - self._synced >= SYNC_FRAMES:
             self._hurry.set()
+        if self._after_write:
+            waiting, self._after_write = self._after_write, []
+            _call_all(waiting)
 
     def _start_segment(self, leases: dict[str, tuple[str, dict[str, int]]]) -> None:
         number = next(self._numbers)
@@ -287,11 +293,7 @@ class Journal:
 
     def _tell(self) -> None:
         while self._durable and self._durable[0][0] <= self._synced:
-            _, callback = self._durable.popleft()
-            try:
-                callback()
-            except Exception:
-                log.exception("a callback after a journal sync failed")
+            _call_all([self._durable.popleft()[1]])
 
     def _check_disk(self) -> None:
         disk = os.statvfs(self.folder)
@@ -299,3 +301,11 @@ class Journal:
         if used >= DISK_ALARM and not self._alarmed:
             log.warning("the disk of %s is %s %% full; at %s %% no paid request is taken", self.folder, used, DISK_FULL)
         self._alarmed, self._disk_full = used >= DISK_ALARM, used >= DISK_FULL
+
+
+def _call_all(callbacks: Iterable[Callable[[], object]]) -> None:
+    for callback in callbacks:
+        try:
+            callback()
+        except Exception:
+            log.exception("a callback of the journal failed")

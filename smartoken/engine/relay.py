@@ -4,27 +4,29 @@
                                   asked --failure--> asked (next route) ... --> done (503)
 
 `admit` may find no money at hand; then the door awaits `prepare` and admits again. Whatever happens after a hold, the
-call is settled exactly once (engine/settle.py), synchronously, before the last bytes go to the client.
+call is settled exactly once (engine/settle.py), synchronously, and the client gets the last bytes only when the record is
+written: who holds a complete answer has paid for it, whatever is killed.
 It is one file because every function in it moves that one state.
 """
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Protocol
 
 import msgspec
 
 from smartoken.domain.money import ceil_u
+from smartoken.domain.price import token_cost_p, tools_cost_p
 from smartoken.domain.usage import Attempt, Usage
-from smartoken.engine import admission, routing, settle, stretch
+from smartoken.engine import admission, composite, routing, settle, stretch
 from smartoken.engine.bridged import BridgedReader
 from smartoken.engine.endpoint import head_for
 from smartoken.engine.funds import Span
 from smartoken.engine.health import meaning_of, rest_s
 from smartoken.errors import Refusal, refuse
-from smartoken.plugin.types import CALLER, ELSEWHERE, RETRY, Failure
+from smartoken.plugin.types import CALLER, CREDENTIAL, ELSEWHERE, RETRY, Failure, Look, Told
 from smartoken.upstream.origin import header_line
 
 log = logging.getLogger("smartoken.relay")
@@ -32,6 +34,7 @@ log = logging.getLogger("smartoken.relay")
 JSON = b"application/json"
 SSE = b"text/event-stream; charset=utf-8"
 STREAM_HEADERS = b"Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
+NO_USAGE = Usage()
 DRAIN_S = 60             # how long an abandoned stream is read to its end where cancelling would not save money
 DRAIN_SHARE_PCT = 5      # and by how many of the streams in flight
 NOTHING: Mapping[bytes, bytes] = MappingProxyType({})
@@ -48,15 +51,18 @@ class Client(Protocol):
 
     def finish(self) -> None: ...
 
+    def abort(self) -> None: ...
+
 
 class Call:
     """See the module's docstring."""
 
-    __slots__ = ("account", "ask", "at_ms", "attempt_us", "attempts", "body_size", "cap", "channel_wants", "client",
-                 "committed", "counted", "done", "exchange", "extra", "first_us", "full_us", "gateway", "headers",
-                 "health", "hold", "key", "left", "model", "money", "need", "parts", "passed", "pin", "price", "reader",
-                 "rid", "route", "routes", "show_cost", "slot", "started_us", "status", "tail", "timer", "tokens",
-                 "tried", "used", "wants", "watch", "wire")
+    __slots__ = ("account", "ask", "at_ms", "attempt_us", "attempts", "behind", "body_size", "cap", "channel_wants",
+                 "client", "committed", "cost_p", "counted", "done", "exchange", "extra", "first_us", "full_us",
+                 "gateway", "headers", "health", "hold", "key", "left", "limited", "line", "look", "model", "money",
+                 "need", "parts", "passed", "pin", "price", "reader", "renewal", "rid", "route", "routes", "served",
+                 "show_cost", "slot", "stages", "started_us", "status", "tail", "timer", "tokens", "tools", "tried",
+                 "usage", "wants", "watch", "wire")
 
     def __init__(self, gateway: Any, client: Client, wire: Any, ask: Any, key: Any, account: Any, rid: str,
                  pin: str | None, show_cost: bool, extra: bytes, passed: Mapping[bytes, bytes] = NOTHING):
@@ -71,7 +77,6 @@ class Call:
         self.cap: int | None = None             # tokens of output that the upstream is told to stop at
         self.need: admission.Need | None = None
         self.money: asyncio.Task | None = None  # waits for more money; the upstream is paused meanwhile
-        self.used: Usage | None = None          # what it was charged for
         self.tail = b""                         # the beginning of an event, kept back while that task runs
         self.attempts: list[Attempt] = []
         self.tried: list = []
@@ -79,7 +84,15 @@ class Call:
         self.parts: list[bytes] = []
         self.headers: list[tuple[bytes, bytes]] = []
         self.slot = -1
+        self.renewal: asyncio.Task | None = None
         self.wants = self.channel_wants = ()
+        self.line: list[composite.Pick] | None = None   # of a composite model: whom to ask, in order
+        self.look: Look | None = None                   # what its rules are asked about; None: look at the ask
+        self.behind: list[composite.Pick] = []          # those of them who are still to be asked
+        self.limited = True             # False: an earlier round of the same request took from the limits
+        self.tools: dict[str, int] = {}                 # server-side tools charged with this call
+        self.stages: list[dict[str, Any]] = []
+        self.usage, self.cost_p = NO_USAGE, 0           # once it is settled
 
     # -- before the upstream -------------------------------------------------------------------------------------------
 
@@ -91,31 +104,30 @@ class Call:
                          retry_after_s=30)
         self.model = model = admission.model_for(gateway.snapshots.current, self.key, ask.slug)
         self.price = model.price
-        self.routes = routing.routes_of(model, ask.wire, self.pin)
+        estimate = gateway.estimate(model.slug)
+        prompt = estimate.input(self.body_size)
+        self._line_up(prompt)
         admission.run_gates(gateway.registry.gates, self.key, ask)
         admission.take_cost_limit(ask)
-        estimate = gateway.estimate(model.slug)
-        self.tokens = 0 if ask.free else (estimate.input(self.body_size)
-                                          + (ask.max_output or estimate.output(model.max_output)))
+        self.tokens = 0 if ask.free else prompt + (ask.max_output or estimate.output(model.max_output))
         if ask.max_cost_p:
             self.need = admission.need_of(model, ask)
             self.tokens = min(self.tokens, self.need.prompt + self.need.output)
-        wants = admission.wants_of(self.key, self.account, model, self.tokens)
+        wants = admission.wants_of(self.key, self.account, model, self.tokens) if self.limited else ()
         if wants:
             try:
                 admission.take(gateway.limiter, wants)
             finally:
                 self.extra += admission.limit_headers(gateway.limiter, wants)
             self.wants = wants
-        self.hold = gateway.leases.place(self.account, model.slug, admission.ceiling_p(model, estimate, ask), self.span)
+        self.hold = gateway.leases.place(self.account, model.slug, self._ceiling_p(estimate), self.span)
         return self.hold is not None
 
     async def prepare(self) -> None:
         """Get the hold from the ledger; Refusal 402, 403 or 503 when there is no money. Limits are given back then."""
-        gateway, model = self.gateway, self.model
+        gateway, slug = self.gateway, self.model.slug
         try:
-            self.hold = await gateway.leases.hold(
-                self.account, model.slug, admission.ceiling_p(model, gateway.estimate(model.slug), self.ask), self.span)
+            self.hold = await gateway.leases.hold(self.account, slug, self._ceiling_p(gateway.estimate(slug)), self.span)
         except BaseException:
             admission.give_back(gateway.limiter, self.wants)
             raise
@@ -124,7 +136,9 @@ class Call:
         """What it may hold if the account is poor."""
         if self.need is None:
             self.need = admission.need_of(self.model, self.ask)
-        return self.need.span(self.ask.choices)
+        tools_p = tools_cost_p(self.price, self.tools)
+        least_p, full_p = self.need.span(self.ask.choices)
+        return Span(least_p + tools_p, full_p + tools_p)
 
     def _limit_output(self) -> None:
         """Where the money, or the client's own limit of the cost, pays for less output than the client allows, the
@@ -139,6 +153,42 @@ class Call:
             self.extra += b"X-Output-Limit: %d\r\nX-Output-Limit-Reason: insufficient_balance\r\n" % self.cap
         elif ask.max_cost_p:
             self.extra += b"X-Output-Limit: %d\r\nX-Output-Limit-Reason: max_cost\r\n" % self.cap
+
+    def _ceiling_p(self, estimate: Any) -> int:
+        return admission.ceiling_p(self.model, estimate, self.ask) + tools_cost_p(self.price, self.tools)
+
+    def _line_up(self, tokens: int) -> None:
+        """The routes to ask. A composite model's are its members', one member after the other."""
+        gateway, model, ask = self.gateway, self.model, self.ask
+        if model.composite is None:
+            self.served = model
+            self.routes = routing.routes_of(model, ask.wire, self.pin)
+            self.stages = [{"stage": "route", "picked": model.slug, "reason": "the model that was asked for"}]
+            return
+        if self.line is None:
+            members = composite.members_now(model, ask, gateway.snapshots.current, gateway.health,
+                                            gateway.clock.mono_us(), tokens, self.pin)
+            if not members:
+                routing.routes_of(model, ask.wire, self.pin)
+                raise refuse("upstream", f"No member of the model '{model.slug}' is served at the moment.",
+                             code="no_channel", retry_after_s=30)
+            said = composite.routed(gateway.registry.routers, model.composite, ask, members)
+            look = self.look or composite.look_at(self.wire, ask)
+            self.line = composite.line_up(model.composite, look, tokens, members, said)
+        self.behind = list(self.line)
+        self._next_member("")
+
+    def _next_member(self, failed: str) -> bool:
+        """Turn to the next member in line; False when there is none."""
+        if not self.behind:
+            return False
+        picked = self.behind.pop(0)
+        self.served = self.gateway.snapshots.current.models[picked.slug]
+        self.routes = routing.routes_of(self.served, self.ask.wire, self.pin)
+        self.tried.clear()
+        reason = f"{failed} did not answer; next: {picked.reason}" if failed else picked.reason
+        self.stages = [{"stage": "route", "picked": picked.slug, "reason": reason}]
+        return True
 
     def begin(self) -> None:
         """The hold is there: into the journal, then to the first channel."""
@@ -155,7 +205,9 @@ class Call:
         ask = self.ask
         affinity = f"{self.account.id}|{ask.affinity}" if ask.affinity else ""
         while True:
-            found = routing.pick(gateway.health, self.model.slug, self.routes, self.tried, now_us, affinity)
+            found = routing.pick(gateway.health, self.served.slug, self.routes, self.tried, now_us, affinity)
+            while found is None and self._next_member(self.served.slug):
+                found = routing.pick(gateway.health, self.served.slug, self.routes, self.tried, now_us, affinity)
             if found is None:
                 self._give_up()
                 return
@@ -245,6 +297,10 @@ class Call:
             self.drop()
             self._broken(reader.failure.message)
             return
+        if reader.ended:
+            self._let_go()
+            self._end_stream(out)
+            return
         if out:
             counted = reader.counted
             if counted != self.counted:
@@ -298,11 +354,26 @@ class Call:
         now_us = self.gateway.clock.mono_us()
         self.gateway.health.succeeded(self.route, self.health, now_us, now_us - self.attempt_us)
         if not self.left:
-            self.client.start(200, SSE, self.extra + STREAM_HEADERS)
+            self.client.start(200, self._type(SSE), self.extra + STREAM_HEADERS)
 
-    def _end_stream(self) -> None:
+    def _type(self, usual: bytes) -> bytes:
+        """The Content-Type of a good answer."""
+        if self.wire.answer_type is None:
+            return usual
+        return self.wire.answer_type(header(self.headers, b"content-type"))
+
+    def _add_told(self, data: bytes, cost_u: int) -> bytes:
+        """What the wire tells at the end of an answer."""
+        wire = self.wire
+        if wire.tell is None:
+            return wire.add_cost(data, cost_u)
+        return wire.tell(data, Told(self.ask.slug, cost_u, self.usage, self.stages))
+
+    def _end_stream(self, out: bytes = b"") -> None:
+        """`out`: of the batch that ended it, not yet with the client."""
         reader = self.reader
-        rest = reader.close()
+        out, self.tail = self.tail + out, b""
+        rest = out + reader.close()
         if not self.committed:
             if reader.started:
                 self._commit()
@@ -315,11 +386,12 @@ class Call:
             self._broken("The stream ended before its time.")
             return
         self.counted = reader.counted
-        self.attempted("broken" if reader.failure else "ok")
-        cost_p = settle.finish(self, "broken" if reader.failure else "ok", reader.usage(), self.counted)
+        status, usage = "broken" if reader.failure else "cut" if self.left else "ok", reader.usage()
+        self.attempted("broken" if reader.failure else "ok", usage)
+        cost_p = settle.finish(self, status, usage, self.counted)
         if self.show_cost:
-            rest = reader.cost_event(self.wire.add_cost, ceil_u(cost_p)) + rest
-        self._last(lambda: self._close_stream(rest))
+            rest = out + reader.cost_event(self._add_told, ceil_u(cost_p)) + rest[len(out):]
+        self.last(lambda: self._close_stream(rest))
 
     def _close_stream(self, rest: bytes) -> None:
         if self.left:
@@ -337,16 +409,16 @@ class Call:
             return
         now_us = self.gateway.clock.mono_us()
         self.gateway.health.succeeded(self.route, self.health, now_us, now_us - self.attempt_us)
-        self.attempted("ok")
+        self.attempted("ok", usage)
         self._note_answer(data)
         if self.route.bridge is not None:
             data = self.route.bridge.answer(data, self.ask)
         cost_p = settle.finish(self, "cut" if self.left else "ok", usage, counted)
         if self.left:
             return
-        if self.show_cost and self.wire.add_cost is not None:
-            data = self.wire.add_cost(data, ceil_u(cost_p))
-        self._last(lambda: self.client.answer(200, JSON, data, self.extra))
+        if self.show_cost and (self.wire.add_cost is not None or self.wire.tell is not None):
+            data = self._add_told(data, ceil_u(cost_p))
+        self.last(lambda: self.client.answer(200, self._type(JSON), data, self.extra))
 
     def _note_answer(self, data: bytes) -> None:
         """Remember which channel keeps this answer, for those that go on from it."""
@@ -355,18 +427,24 @@ class Call:
             if id:
                 self.gateway.answers.note(id, self.account.id, self.route.channel.name, self.model.slug)
 
-    def _last(self, send) -> None:
-        """The answer's last bytes: at once, or under `durability = "strict"` when the books are on disk."""
+    def last(self, send) -> None:
+        """The answer's last bytes: when the record is written, or under `durability = "strict"` when it is synced."""
+        journal = self.gateway.journal
         if self.gateway.strict:
-            self.gateway.journal.durable(send)
+            journal.durable(send)
         else:
-            send()
+            journal.written(send)
 
     # -- failures ------------------------------------------------------------------------------------------------------
 
     def _attempt_failed(self, meaning: str, failure: Failure) -> None:
         """Before anything was committed: the next channel, or the end."""
         gateway, now_us = self.gateway, self.gateway.clock.mono_us()
+        renew = self.route.channel.provider.renew
+        if meaning == CREDENTIAL and renew is not None and self.renewal is None and not self.left:
+            self.attempted("renewing")
+            self.renewal = asyncio.get_running_loop().create_task(self._renew(renew, failure))
+            return
         wait_s = failure.rest_s
         if wait_s is None and self.status:
             wait_s = rest_s(header(self.headers, b"retry-after"))
@@ -379,11 +457,36 @@ class Call:
             self._refuse(Refusal(status, "invalid_request_error", failure.message or "The upstream refused the request.",
                                  code=failure.code or None), "refused")
             return
-        if (self.pin is not None or self.left or len(self.attempts) >= routing.MAX_ATTEMPTS
-                or not gateway.retries.retry(now_us)):
+        if (self.left or not self._may_go_on() or not gateway.retries.retry(now_us)):
             self._give_up(failure if meaning == ELSEWHERE else None)
             return
         self._send()
+
+    def _may_go_on(self) -> bool:
+        """Whether one more attempt is left: three for a model, and for each member that a composite model turns to."""
+        if self.pin is None and len(self.tried) < routing.MAX_ATTEMPTS:
+            return True
+        return self._next_member(self.served.slug)
+
+    async def _renew(self, renew: Callable[[str], Awaitable[bool]], failure: Failure) -> None:
+        """The credential has expired: once per call a newer one is asked for, and the same channel tried with that."""
+        try:
+            renewed = await renew(self.route.channel.credential)
+            if self.done:
+                return
+            model = self.gateway.snapshots.current.models.get(self.served.slug)
+            if not renewed or model is None:
+                self._attempt_failed(CREDENTIAL, failure)
+                return
+            failed = {route.channel.name for route in self.tried} - {self.route.channel.name}
+            self.served = model
+            self.routes = routing.routes_of(model, self.ask.wire, self.pin)
+            self.tried = [route for route in self.routes if route.channel.name in failed]
+            self._send()
+        except Refusal as refusal:
+            self._refuse(refusal)
+        except Exception:
+            self.fault()
 
     def _give_up(self, foreign: Failure | None = None) -> None:
         """No channel is left. `foreign`: the last one could not read what another had made, and that is the answer."""
@@ -392,12 +495,12 @@ class Call:
             self._refuse(refuse("invalid_request", foreign.message, code=foreign.code or None))
             return
         now_us = gateway.clock.mono_us()
-        if routing.resting_long(gateway.health, self.model.slug, self.routes, now_us):
-            wait_s = routing.soonest_s(gateway.health, self.model.slug, self.routes, now_us)
+        if routing.resting_long(gateway.health, self.served.slug, self.routes, now_us):
+            wait_s = routing.soonest_s(gateway.health, self.served.slug, self.routes, now_us)
             self._refuse(refuse("rate_limit", f"The model '{self.model.slug}' is used up until its limit is reset.",
                                 code="usage_limit_reached", retry_after_s=wait_s, should_retry=False), "failed")
             return
-        wait_s = routing.soonest_s(gateway.health, self.model.slug, self.routes, gateway.clock.mono_us())
+        wait_s = routing.soonest_s(gateway.health, self.served.slug, self.routes, gateway.clock.mono_us())
         if self.full_us:
             full_s = max(1, -(-self.full_us // 1_000_000))
             if not self.attempts:
@@ -420,11 +523,19 @@ class Call:
         """The upstream died in the middle of a committed stream: an honest event, and what was delivered is charged."""
         self.attempted("broken")
         settle.finish(self, "broken", self.reader.usage(), self.counted)
-        if not self.left:
-            refusal = refuse("upstream", "The upstream broke off its answer.", code="upstream_broke_off")
-            self.client.write(self.wire.refuse_in_stream(refusal, self.rid))
-            self.client.finish()
+        self._end_badly(refuse("upstream", "The upstream broke off its answer.", code="upstream_broke_off"))
         log.info("%s: channel %s broke off: %s", self.rid, self.route.channel.name, why)
+
+    def _end_badly(self, refusal: Refusal) -> None:
+        """The last words of a started stream; where its wire has none for that, the connection is cut."""
+        if self.left:
+            return
+        words = self.wire.refuse_in_stream(refusal, self.rid)
+        if words:
+            self.client.write(words)
+            self.client.finish()
+        else:
+            self.client.abort()
 
     def fault(self) -> None:
         """A fault of ours (or of a plugin's wire) in the middle of a call: logged, settled, told."""
@@ -439,9 +550,7 @@ class Call:
             self._refuse(refusal, "failed")
             return
         settle.finish(self, "broken", None, self.counted)
-        if not self.left:
-            self.client.write(self.wire.refuse_in_stream(refusal, self.rid))
-            self.client.finish()
+        self._end_badly(refusal)
 
     def stop(self) -> None:
         """The process ends: charge what was delivered; a call without an answer yet costs nothing."""
@@ -499,14 +608,37 @@ class Call:
         self.exchange.abort()
         self._over()
 
+    def _let_go(self) -> None:
+        """All is said that matters: the exchange may end by itself, so that its connection can be used again."""
+        self.exchange.answer = HEARS_NOTHING
+        self.exchange.resume()
+        self._over()
+
     def _over(self) -> None:
         """The attempt's exchange is at its end."""
         self.exchange = None
         self.gateway.health.ended(self.health)
 
-    def attempted(self, result: str) -> None:
+    def attempted(self, result: str, usage: Usage | None = None) -> None:
         ms = (self.gateway.clock.mono_us() - self.attempt_us) // 1000
-        self.attempts.append(Attempt(self.route.channel.name, result, self.status, ms))
+        cost = self.route.cost
+        cost_p = token_cost_p(cost, usage) if cost is not None and usage is not None else 0
+        self.attempts.append(Attempt(self.route.channel.name, result, self.status, ms, cost_p))
+
+
+class _HearsNothing:
+    """The Answer of an exchange whose stream has said its last word."""
+
+    def on_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None: ...
+
+    def on_data(self, data: bytes) -> None: ...
+
+    def on_end(self) -> None: ...
+
+    def on_fail(self, kind: str, detail: str) -> None: ...
+
+
+HEARS_NOTHING = _HearsNothing()
 
 
 def header(headers: list[tuple[bytes, bytes]], name: bytes) -> bytes:

@@ -3,7 +3,7 @@
 import hashlib
 import math
 import random
-from typing import Collection, Sequence
+from collections.abc import Collection, Sequence
 
 from smartoken.domain.catalog import Model, Route
 from smartoken.engine.health import Health, HealthBook
@@ -47,6 +47,13 @@ def pick(book: HealthBook, slug: str, routes: Sequence[Route], tried: Collection
     or nothing else is left: then our own judgement is the likelier fault. With `affinity` equal texts meet the same
     one of a tier's healthy routes, in every process alike.
     """
+    if len(routes) == 1 and not tried:
+        only = routes[0]
+        health = book.of(only, slug)
+        limit = only.channel.max_inflight
+        if book.resting_us(only, health, now_us) or (limit and health.inflight >= limit):
+            return None
+        return only, health
     fallback: list[tuple[Route, Health]] = []
     at = 0
     while at < len(routes):
@@ -89,7 +96,7 @@ def resting_long(book: HealthBook, slug: str, routes: Sequence[Route], now_us: i
 
 
 def _nearest(healthy: list[tuple[Route, Health]], affinity: str) -> tuple[Route, Health]:
-    """Rendezvous hashing: each channel wins its weight's share of all texts, and loses none when another comes or goes."""
+    """Rendezvous hashing: each channel wins its weight's share of texts, and keeps it when others come or go."""
     def score(pair: tuple[Route, Health]) -> float:
         channel = pair[0].channel
         digest = hashlib.blake2b(f"{affinity}|{channel.name}".encode(), digest_size=8).digest()
@@ -116,7 +123,8 @@ class RetryBudget:
 
     def request(self) -> None:
         """A first attempt earns its share."""
-        self._hundredths = min(self._hundredths + RETRY_SHARE_PCT, RETRY_BURST * 100)
+        if self._hundredths < RETRY_BURST * 100:
+            self._hundredths += RETRY_SHARE_PCT
 
     def retry(self, now_us: int) -> bool:
         """Take one retry, if there is one."""

@@ -67,7 +67,7 @@ def kid_of(blob: str) -> str:
 
 def open_ring(folder: Path, ref: str = "") -> Sealer:
     """The key ring that `ref` (env:NAME or file:path) names; without one, `<folder>/keyring`, made when missing."""
-    text = resolve(ref or f"file:{_made(folder / RING_FILE, lambda: f'{secrets.token_hex(4)}:{_fresh()}')}")
+    text = resolve(ref or f"file:{made(folder / RING_FILE, lambda: f'{secrets.token_hex(4)}:{_fresh()}')}")
     where = ref or str(folder / RING_FILE)
     keys: dict[str, bytes] = {}
     for number, line in enumerate(text.split(), 1):
@@ -81,7 +81,7 @@ def open_ring(folder: Path, ref: str = "") -> Sealer:
 
 def open_pepper(folder: Path, ref: str = "") -> bytes:
     """The pepper (32 bytes) that `ref` names; without one, that of `<folder>/pepper`, made when missing."""
-    text = resolve(ref or f"file:{_made(folder / PEPPER_FILE, _fresh)}")
+    text = resolve(ref or f"file:{made(folder / PEPPER_FILE, _fresh)}")
     return _key(text, f"{ref or folder / PEPPER_FILE}: the pepper")
 
 
@@ -90,7 +90,7 @@ def fingerprint(pepper: bytes) -> str:
     return hmac.digest(pepper, b"fingerprint", hashlib.sha256)[:4].hex()
 
 
-def _made(path: Path, content) -> Path:
+def made(path: Path, content) -> Path:
     """The path, made with mode 0600 when missing. Two processes may start at once: one wins, whole, for both."""
     if path.exists():
         return path

@@ -12,7 +12,7 @@
 
 from typing import Any
 
-from smartoken.domain.price import token_cost_p
+from smartoken.domain.price import token_cost_p, tools_cost_p
 from smartoken.domain.usage import COUNTED, NONE, Usage, UsageRecord
 from smartoken.engine.admission import give_back
 from smartoken.engine.journal import OpenFrame
@@ -26,7 +26,7 @@ def begin(call: Any) -> int:
     price = call.price
     return call.gateway.journal.begin(OpenFrame(
         rid=call.rid, acct=call.account.id, key=call.key.kid, model=call.model.slug, at_ms=call.at_ms,
-        wire=call.ask.wire, stream=call.ask.stream, price_rev=price.rev, input_u=price.input_u,
+        wire=call.wire.name, stream=call.ask.stream, price_rev=price.rev, input_u=price.input_u,
         output_u=price.output_u, input_tokens=call.gateway.estimate(call.model.slug).input(call.body_size),
         lease=call.hold.lease.id, parts=call.hold.parts))
 
@@ -51,19 +51,20 @@ def finish(call: Any, status: str, usage: Usage | None, counted: int, http_statu
         estimate.learn(call.body_size, usage, counted if call.ask.stream else 0)
     void = status in INSURED and call.wire.insured and not usage.output and not counted
     cost_p = 0 if void else token_cost_p(call.price, usage)
-    call.used = usage
+    if status not in FREE:
+        cost_p += tools_cost_p(call.price, call.tools)
+    call.usage, call.cost_p = usage, cost_p
     split = gateway.leases.settle(call.hold, cost_p)
     now_us = gateway.clock.mono_us()
     record = UsageRecord(
         rid=call.rid, acct=call.account.id, key=call.key.kid, model=call.model.slug, at_ms=call.at_ms,
-        wire=call.ask.wire, channel=call.route.channel.name if call.route is not None else "", status=status,
+        wire=call.wire.name, channel=call.route.channel.name if call.route is not None else "", status=status,
         http_status=http_status, usage=usage, price_rev=call.price.rev, cost_p=cost_p, lease=call.hold.lease.id,
         split=split, stream=call.ask.stream, first_ms=call.first_us // 1000,
         total_ms=(now_us - call.started_us) // 1000, attempts=call.attempts,
-        note=note)
+        tools=call.tools, note=note)
     if call.slot >= 0:
         gateway.journal.done(call.slot, record)
-        gateway.journal.flush()
     if call.wants or call.channel_wants:
         used = 0 if void else usage.total
         give_back(gateway.limiter, call.wants, used)

@@ -21,7 +21,7 @@ from smartoken.secrets import resolve
 
 log = logging.getLogger("smartoken.catalog")
 
-COMPILED = ("models", "channels")
+COMPILED = ("models", "channels", "categories", "listings")
 LAST_KNOWN = "catalog.json"
 
 
@@ -156,7 +156,7 @@ class SnapshotKeeper:
     def _read_last_known(self, away: StoreAway) -> tuple[int, dict[str, list[dict[str, Any]]]]:
         try:
             known = json.loads(self._file.read_text(encoding="utf-8"))
-            return known["seq"], {name: known["documents"][name] for name in COMPILED}
+            return known["seq"], {name: known["documents"].get(name, []) for name in COMPILED}
         except FileNotFoundError:
             raise away from None
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import msgspec
 
+SUMS = ("attempts", "finished", "left", "input", "cache_read", "output")
+
 
 class Line(msgspec.Struct):
     """The state of one attempt."""
@@ -28,7 +30,7 @@ class Line(msgspec.Struct):
 
 
 class Counts:
-    """Sums in memory, and lines in an append-only file when one is given."""
+    """`sums` in memory ({model: {name of SUMS: n}}), and lines in an append-only file when one is given."""
 
     def __init__(self, path: str | Path | None = None):
         self.sums: dict[str, Counter] = {}
@@ -37,7 +39,7 @@ class Counts:
 
     def begin(self, line: Line) -> None:
         """A new attempt. The sums take its prompt in with its first tokens, or when it is whole without any."""
-        self.sums.setdefault(line.model, Counter())["attempts"] += 1
+        self.sums.setdefault(line.model, Counter(dict.fromkeys(SUMS, 0)))["attempts"] += 1
         self.write(line)
 
     def sending(self, line: Line, tokens: int) -> None:

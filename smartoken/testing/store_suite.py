@@ -7,7 +7,7 @@ A plugin author's whole test is a loop over CHECKS: see tests/contracts/test_sql
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from smartoken.domain.usage import Attempt, Usage, UsageRecord
+from smartoken.domain.usage import Attempt, Usage, UsageRecord, UsageSum
 from smartoken.ports import APPENDED, OP_TAKEN, SEQ_TAKEN, Entry, Store
 
 Make = Callable[[], Store]
@@ -124,6 +124,51 @@ async def usage(store: Store, other: Store) -> None:
     assert await other.usage_cost_p("rich") == 3 * BIG
 
 
+async def pages(store: Store, other: Store) -> None:
+    """Rows for people: newest first, found by any of their fields."""
+    rows = [UsageRecord(rid=f"r{n}", acct=f"a{n % 2}", key=f"k{n % 3}", model=f"m/{n % 2}", at_ms=1000 + n,
+                        channel="c" if n else "", status="failed" if n == 4 else "ok", cost_p=n) for n in range(6)]
+    await store.put_usage(rows)
+    rids = lambda found: [row.rid for row in found]
+    assert await other.usage_page() == rows[::-1]
+    assert rids(await other.usage_page(limit=2)) == ["r5", "r4"]
+    assert rids(await other.usage_page(before="r4", limit=2)) == ["r3", "r2"]
+    assert rids(await other.usage_page({"acct": "a1"})) == ["r5", "r3", "r1"]
+    assert rids(await other.usage_page({"key": "k0", "model": "m/1"})) == ["r3"]
+    assert rids(await other.usage_page({"channel": ""})) == ["r0"]
+    assert rids(await other.usage_page({"status": "failed"})) == ["r4"]
+    assert rids(await other.usage_page({"status": "ok"}, since_ms=1002, until_ms=1004)) == ["r3", "r2"]
+    assert rids(await other.usage_page({"rid": "r2"})) == ["r2"]
+    assert await other.usage_page({"rid": "nothing"}) == []
+
+
+async def sums(store: Store, other: Store) -> None:
+    """Sums by any fields, each row once however often it is written, exact past int64."""
+    day = 86_400_000
+    rows = [UsageRecord(rid=f"r{n}", acct=f"a{n % 2}", key=f"k{n % 3}", model=f"m/{n % 2}", at_ms=day * (n // 3) + n,
+                        channel="c" if n else "", status="broken" if n == 4 else "ok", cost_p=10 + n,
+                        usage=Usage(input=1, output=2, cache_read=n), total_ms=5,
+                        attempts=[Attempt("b", "failed", cost_p=1), Attempt("c", "ok", cost_p=2)]) for n in range(6)]
+    await store.put_usage(rows)
+    await store.put_usage(rows)
+    (every,) = await other.usage_sums(())
+    assert every == UsageSum(calls=6, failed=1, input=6, output=12, cache_read=15, cost_p=75, upstream_p=18, total_ms=30)
+    assert [(one.day, one.calls, one.cost_p) for one in await other.usage_sums(("day",))] == [(0, 3, 33), (1, 3, 42)]
+    assert [(one.day, one.calls) for one in await other.usage_sums(("day",), since_day=1, until_day=2)] == [(1, 3)]
+    assert [(one.acct, one.cost_p) for one in await other.usage_sums(("acct",))] == [("a1", 39), ("a0", 36)]
+    assert [(one.key, one.calls) for one in await other.usage_sums(("key",), {"acct": "a0"})] == [
+        ("k1", 1), ("k2", 1), ("k0", 1)]
+    assert [(one.day, one.model, one.channel, one.calls) for one in
+            await other.usage_sums(("day", "model", "channel"), {"model": "m/0"})] == [
+        (0, "m/0", "", 1), (0, "m/0", "c", 1), (1, "m/0", "c", 1)]
+    assert [one.acct for one in await other.usage_sums(("acct",), limit=1)] == ["a1"]
+    assert await other.usage_sums((), {"acct": "nobody"}) == []
+    assert await other.usage_sums(("day",), since_day=9) == []
+    await store.put_usage([record(f"s{n}", "rich", cost_p=BIG) for n in range(3)])
+    (rich,) = await other.usage_sums((), {"acct": "rich"})
+    assert rich.cost_p == 3 * BIG
+
+
 async def neighbours(store: Store, other: Store) -> None:
     """A write that cannot be stored fails alone."""
     outcomes = await asyncio.gather(
@@ -147,7 +192,7 @@ async def reopening(store: Store, other: Store) -> None:
 
 
 Check = Callable[[Store, Store], Awaitable[None]]
-CHECKS: tuple[Check, ...] = (documents, finding, chains, racing, usage, neighbours, reopening)
+CHECKS: tuple[Check, ...] = (documents, finding, chains, racing, usage, pages, sums, neighbours, reopening)
 
 
 async def check(one: Check, make: Make) -> None:

@@ -110,7 +110,7 @@ class Exchange:
 class Line(asyncio.Protocol):
     """One connection to an origin. `exchange` is None while it lies in the pool, where any byte closes it."""
 
-    __slots__ = ("_chunks", "_clean", "_coding", "_complete", "_head_bytes", "_head_known", "_headers",
+    __slots__ = ("_chunks", "_clean", "_coding", "_complete", "_encoded", "_head_bytes", "_head_known", "_headers",
                  "_informational", "_keep", "_parser", "_size", "_status", "_unsent", "_untold", "exchange", "held",
                  "idle_until", "origin", "pool", "read_paused", "transport", "ttl_s", "write_paused")
 
@@ -130,6 +130,7 @@ class Line(asyncio.Protocol):
         self._head_bytes = self._informational = self._status = self._size = 0
         self._head_known = self._untold = self._complete = self._keep = False
         self._clean = True
+        self._encoded = False
         self._coding = None
 
     # ------------------------------------------------------------------------------------------------ sending
@@ -207,11 +208,12 @@ class Line(asyncio.Protocol):
         answer = exchange.answer
         if self._untold:
             self._untold = False
-            try:
-                self._settle_coding(exchange)
-            except Malformed as error:
-                exchange.fail("protocol", str(error))
-                return
+            if self._encoded:
+                try:
+                    self._settle_coding(exchange)
+                except Malformed as error:
+                    exchange.fail("protocol", str(error))
+                    return
             answer.on_head(self._status, self._headers)
             if exchange.over:
                 return
@@ -275,6 +277,8 @@ class Line(asyncio.Protocol):
         name = name.lower()
         if name == b"keep-alive":
             self._read_keep_alive(value)
+        elif name == b"content-encoding":
+            self._encoded = True
         self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:

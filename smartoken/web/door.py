@@ -14,12 +14,14 @@ from smartoken.domain.trace import new_rid
 from smartoken.engine.auth import credentials_of
 from smartoken.engine.idempotency import Recording, digest_of, key_of, replay
 from smartoken.engine.relay import JSON, Call, refusal_headers
+from smartoken.engine.toolloop import Rounds, call_for
 from smartoken.errors import Refusal, StoreAway, refuse
 from smartoken.plugin.types import Ask
 
 log = logging.getLogger("smartoken.door")
 
 KEY_HEADER = b"idempotency-key"
+CALLS = (Call, Rounds)
 
 
 class Visit:
@@ -46,13 +48,14 @@ class Door:
         self._tasks: set[asyncio.Task] = set()
 
     def head(self, request: Any) -> bool:
-        """Method and key, before the body. False: below a shared beginning of paths, the application serves the rest."""
-        if request.method.decode("latin-1") not in self._wire.methods and request.path.decode("latin-1") not in self._wire.paths:
+        """Method and key, before the body. False: below a shared beginning of paths, the application has the rest."""
+        served = request.method.decode("latin-1") in self._wire.methods
+        if not served and request.path.decode("latin-1") not in self._wire.paths:
             return False
         visit = request.state = Visit(self._wire.rid_header)
         request.limit = self._body_max
         try:
-            if request.method.decode("latin-1") not in self._wire.methods:
+            if not served:
                 raise refuse("method_not_allowed", f"This path takes {self._methods} only.", code="method_not_allowed")
             if not self._gateway.ready:
                 raise refuse("upstream", "This node is going out of service.", code="not_ready", retry_after_s=1)
@@ -89,7 +92,7 @@ class Door:
     def gone(self, request: Any) -> None:
         """The client left."""
         work = request.state.work
-        if isinstance(work, Call):
+        if isinstance(work, CALLS):
             work.gone()
         elif isinstance(work, Recording):
             work.gone(request)
@@ -98,12 +101,12 @@ class Door:
 
     def pause(self, request: Any) -> None:
         """The client reads slowly."""
-        if isinstance(request.state.work, Call | Recording):
+        if isinstance(request.state.work, (*CALLS, Recording)):
             request.state.work.pause()
 
     def resume(self, request: Any) -> None:
         """The client caught up."""
-        if isinstance(request.state.work, Call | Recording):
+        if isinstance(request.state.work, (*CALLS, Recording)):
             request.state.work.resume()
 
     def _peek(self, request: Any) -> Ask:
@@ -113,17 +116,17 @@ class Door:
         return wire.peek_at(request.method.decode("latin-1"), request.path.decode("latin-1"),
                             request.query.decode("latin-1"), request.body)
 
-    def _call(self, request: Any, ask: Ask) -> Call:
+    def _call(self, request: Any, ask: Ask) -> Call | Rounds:
         visit = request.state
         key, account = visit.caller
-        pin, show_cost = None, key.show_cost
+        pin, show_cost = None, key.show_cost or self._wire.tell is not None
         if request.query:
             query = parse_qs(request.query.decode("latin-1"), keep_blank_values=True)
             pin = query["channel"][-1] if "channel" in query else None
             show_cost = show_cost or query.get("cost", ["0"])[-1] in ("1", "true")
         if ask.follows:
             pin = self._origin(ask, account.id)
-        visit.work = call = Call(self._gateway, visit.recording or request, self._wire, ask, key, account, visit.rid, pin, show_cost,
+        visit.work = call = call_for(self._gateway, visit.recording or request, self._wire, ask, key, account, visit.rid, pin, show_cost,
                                  visit.extra, self._passed(request.headers))
         return call
 
@@ -217,7 +220,7 @@ class Door:
         request.state.work = task
         await self._hold(request, call)
 
-    async def _hold(self, request: Any, call: Call) -> None:
+    async def _hold(self, request: Any, call: Call | Rounds) -> None:
         """Get the hold from the ledger."""
         try:
             await call.prepare()
@@ -231,7 +234,7 @@ class Door:
         path = request.path.decode("latin-1")
         gateway.access.refusal(visit.rid, path, refusal.status, refusal.code, visit.caller[0].kid if visit.caller else "")
         gateway.metrics.refusal(path, refusal.status)
-        extra = (visit.work.extra if isinstance(visit.work, Call) else visit.extra) + refusal_headers(refusal)
+        extra = (visit.work.extra if isinstance(visit.work, CALLS) else visit.extra) + refusal_headers(refusal)
         visit.work = None
         if refusal.status == 405:
             extra += b"Allow: %b\r\n" % self._methods.encode()
@@ -240,7 +243,7 @@ class Door:
     def _fault(self, request: Any) -> None:
         """Our fault: the trace stays in our log, the client gets the id to find it by."""
         work = request.state.work
-        if isinstance(work, Call) and work.hold is not None:
+        if isinstance(work, CALLS) and work.hold is not None:
             work.fault()
             return
         log.exception("%s: internal error", request.state.rid)

@@ -1,70 +1,47 @@
 """One client connection: bytes in, requests to handlers in order, answers out.
 
-The parser's call-backs only note what was read; `_advance` serves it after the parser has returned, so that no handler
-runs inside the parser and a handler's fault is never taken for the client's. Requests are served strictly one after
+web/reader.py makes requests of the bytes; `_advance` serves them after the parser has returned, so that no handler runs
+inside the parser and a handler's fault is never taken for the client's. Requests are served strictly one after
 the other: while one is in service nothing more is parsed, what arrives waits as bytes in `_backlog`, and past a bound
 the connection is not read until the answer is done.
 
 A client that closes its sending side counts as gone, as with nginx's defaults and Tornado: an answer that is not
 written yet is given up. (An answer already written is still delivered.)
-It is one file: one connection's state, which all its call-backs share.
 """
 
 import asyncio
 import logging
-import time
-from collections import deque
 from typing import TYPE_CHECKING
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
-
 from smartoken.errors import Refusal, refuse
-from smartoken.web.http1 import CLOSE, SINGLE, head_of
+from smartoken.web.http1 import CLOSE, head_of
+from smartoken.web.reader import Reader, too_large
 from smartoken.web.request import Request
 
 if TYPE_CHECKING:
     from smartoken.web.server import FrontServer
 
-SLICE = 16 << 10  # parsed at a time, so that one read cannot make thousands of requests
 DISCARD_MAX = 64 << 10  # of an unread body that is read away to keep the connection
 NEVER = float("inf")
 
 log = logging.getLogger("smartoken.web")
 
 
-class _BodyOnly:
-    """Takes the body of a request whose head asked for an upgrade, which the first parser refuses to read."""
-
-    def __init__(self, front: "Front"):
-        self.on_body, self.on_message_complete = front.on_body, front.on_message_complete
-
-
 class Front(asyncio.Protocol):
     """See the module. `peer` is the client's address as the socket knows it."""
 
-    __slots__ = ("_advancing", "_backlog", "_closing", "_count", "_expects_no_more", "_head_bytes", "_headers",
-                 "_open_head", "_parser", "_queue", "_read_paused", "_reading", "_refusal", "_stalled_at", "_target",
-                 "_upgrading", "_write_paused", "deadline", "peer", "server", "transport")
+    __slots__ = ("_advancing", "_backlog", "_closing", "_queue", "_read_paused", "_reader", "_stalled_at",
+                 "_write_paused", "deadline", "peer", "server", "transport")
 
     def __init__(self, server: "FrontServer"):
         self.server = server
         self.peer = ""
         self.deadline = NEVER
-        self._parser: HttpRequestParser | None = HttpRequestParser(self)
-        self._queue: deque[Request] = deque()  # read at least up to the end of the head, not answered yet
-        self._reading: Request | None = None  # the one whose body is being read
+        self._reader = Reader(self, server.edge)
+        self._queue = self._reader.queue  # the requests that are not answered yet; the first is the one in service
         self._backlog = b""
-        self._refusal: Refusal | None = None  # the answer to whatever broke; nothing is parsed after it
         self._advancing = self._read_paused = self._write_paused = self._closing = False
-        self._expects_no_more = self._upgrading = False
-        self._open_head = 0  # bytes of a head that is not complete
         self._stalled_at = 0
-        self._new_message()
-
-    def _new_message(self) -> None:
-        self._target = b""
-        self._headers: dict[bytes, bytes] = {}
-        self._head_bytes = self._count = 0
 
     # ---------------------------------------------------------------------------------------------- connection
 
@@ -81,7 +58,7 @@ class Front(asyncio.Protocol):
         self._closing = True
         self.server.left(self)
         self._gone()
-        self._parser = None  # it holds our bound methods: a circle
+        self._reader.close()
         self._backlog = b""
 
     def eof_received(self) -> None:
@@ -113,7 +90,7 @@ class Front(asyncio.Protocol):
     # ------------------------------------------------------------------------------------------------- reading
 
     def data_received(self, data: bytes) -> None:
-        if self._closing or self._expects_no_more or self._refusal is not None:
+        if self._closing or self._reader.ended:
             return
         if self._backlog:
             self._backlog += data
@@ -123,143 +100,19 @@ class Front(asyncio.Protocol):
         self._set_deadline()
 
     def _feed(self, data: bytes) -> None:
-        at, end = 0, len(data)
-        while at < end and not self._closing and not self._expects_no_more and self._refusal is None:
-            if self._queue and self._reading is None:
+        reader, at, end = self._reader, 0, len(data)
+        while at < end and not self._closing and not reader.ended:
+            if self._queue and reader.reading is None:
                 self._backlog += data[at:]
                 return
-            reading = self._reading
-            take = reading.length - reading.received if reading is not None and reading.length > 0 else SLICE
+            take = reader.appetite()
             piece = data if at == 0 and end <= take else data[at:at + take]
             at += len(piece)
-            self._parse(piece)
+            was_open = reader.open_head
+            reader.parse(piece)
+            if reader.open_head and not was_open:
+                self.deadline = self.server.now + self.server.edge.head_s
             self._advance()
-
-    def _parse(self, piece: bytes) -> None:
-        before, was_open = self._headers, self._open_head
-        try:
-            self._parser.feed_data(piece)
-        except HttpParserUpgrade as stop:
-            self._after_upgrade(piece[stop.args[0]:])
-        except HttpParserError as error:
-            if self._refusal is None and not self._expects_no_more:
-                self._refusal = refuse("invalid_request", f"Malformed HTTP: {error}.", code="malformed_http")
-        if self._reading is not None or self._refusal is not None:
-            self._open_head = 0
-        elif before is self._headers:
-            # No message ended here (each has its own dict), so all of this is head, whole lines or not.
-            self._open_head += len(piece)
-            if self._open_head > self.server.edge.head_max:
-                self._refusal = refuse("headers_too_large", "The request's headers are too large.")
-        else:
-            self._open_head = len(self._target) + self._head_bytes
-        if self._open_head and not was_open:
-            self.deadline = self.server.now + self.server.edge.head_s
-
-    def _after_upgrade(self, rest: bytes) -> None:
-        """Upgrades are ignored: the request is served as if it had not asked, and its connection ends with it."""
-        self._upgrading = False
-        reading = self._reading
-        if reading is None:
-            return
-        # llhttp stops at the end of such a head. A parser of its own, told the framing only, reads the body.
-        self._parser = HttpRequestParser(_BodyOnly(self))
-        framing = b"Transfer-Encoding: chunked" if reading.length < 0 else b"Content-Length: %d" % reading.length
-        self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % framing)
-        if rest:
-            self._parse(rest)
-
-    # ------------------------------------------------------------------------------- what httptools calls back
-
-    def on_url(self, part: bytes) -> None:
-        self._target += part
-        if len(self._target) > self.server.edge.head_max:
-            self._stop(refuse("headers_too_large", "The request's target is too long."))
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._count += 1
-        self._head_bytes += len(name) + len(value) + 4
-        edge = self.server.edge
-        if self._count > edge.headers_max or self._head_bytes > edge.head_max:
-            self._stop(refuse("headers_too_large", "The request's headers are too large or too many."))
-        if self._reading is not None:
-            return  # a trailer: counted, not kept
-        name, value, headers = name.lower(), value.rstrip(b" \t"), self._headers
-        if name in headers:
-            if name in SINGLE:
-                self._stop(refuse("invalid_request", f"The header {name.decode('latin-1')} may come only once."))
-            headers[name] += (b"; " if name == b"cookie" else b", ") + value
-        else:
-            headers[name] = value
-
-    def on_headers_complete(self) -> None:
-        parser, headers, target = self._parser, self._headers, self._target
-        version = parser.get_http_version()
-        if version != "1.1" and version != "1.0":
-            self._stop(refuse("invalid_request", "Only HTTP/1.1 and HTTP/1.0 are spoken here."))
-        method = parser.get_method()
-        if method == b"CONNECT":
-            self._stop(refuse("method_not_allowed", "CONNECT is not served."))
-        http10 = version == "1.0"
-        if target[:1] != b"/":
-            target = self._other_form(target, method)
-        if not headers.get(b"host") and not http10:
-            self._stop(refuse("invalid_request", "The header host is missing."))
-        if b"#" in target:
-            self._stop(refuse("invalid_request", "The request's target holds a fragment."))
-        path, _, query = target.partition(b"?")
-        length = int(headers.get(b"content-length", b"0"))
-        coding = headers.get(b"transfer-encoding")
-        if coding is not None:
-            if http10 or coding.lower() != b"chunked":
-                self._stop(refuse("invalid_request", "Only the transfer coding chunked is understood."))
-            length = -1
-        keep_alive = parser.should_keep_alive()
-        if parser.should_upgrade():
-            self._upgrading, keep_alive = True, False
-        request = Request(self, method, target, path, query, headers, length, http10, keep_alive,
-                          time.monotonic_ns() // 1000)
-        request.expects = not http10 and headers.get(b"expect", b"").lower() == b"100-continue"
-        self._reading = request
-        self._queue.append(request)
-
-    def on_body(self, data: bytes) -> None:
-        reading = self._reading
-        if reading is None:
-            return
-        reading.received += len(data)
-        if reading.over:
-            return
-        if reading.begun and reading.received > reading.limit:
-            self._stop(self._too_large(reading))
-        reading.chunks.append(data)
-        reading.held += len(data)
-
-    def on_message_complete(self) -> None:
-        reading = self._reading
-        if reading is None or (self._upgrading and reading.length != 0):
-            return
-        reading.complete = True
-        self._reading = None
-        if not reading.keep_alive:
-            self._expects_no_more = True
-        self._new_message()
-
-    def _stop(self, refusal: Refusal) -> None:
-        self._refusal = refusal
-        raise refusal
-
-    def _other_form(self, target: bytes, method: bytes) -> bytes:
-        """The path of an absolute target, whose host then counts (RFC 9112, 3.2.2); or the asterisk of OPTIONS."""
-        if target == b"*" and method == b"OPTIONS":
-            return target
-        scheme, found, rest = target.partition(b"://")
-        host, slash, path = rest.partition(b"/")
-        if scheme.lower() not in (b"http", b"https") or not found or not host or b"@" in host or b"?" in host:
-            self._stop(refuse("invalid_request", "The request's target is neither a path nor an http URL."))
-        if b"host" in self._headers:
-            self._headers[b"host"] = host
-        return slash + path if slash else b"/"
 
     # ------------------------------------------------------------------------------------------------- serving
 
@@ -279,7 +132,7 @@ class Front(asyncio.Protocol):
                     continue
                 if not self._deliver(request):
                     break
-            if self._refusal is not None and not self._closing:
+            if self._reader.refusal is not None and not self._closing:
                 self._answer_refusal()
         finally:
             self._advancing = False
@@ -302,7 +155,7 @@ class Front(asyncio.Protocol):
     def accept_body(self, request: Request) -> None:
         """The head is accepted: is the body, too? Then say so to a client that waits for it."""
         if max(request.length, request.received) > request.limit:
-            self._give_up(request, self._too_large(request), tell=True)
+            self._give_up(request, too_large(request), tell=True)
         elif request.expects and not request.received and not request.complete:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.expects = False
@@ -352,9 +205,6 @@ class Front(asyncio.Protocol):
         log.error("a handler failed on %s", request.path.decode("latin-1"), exc_info=error)
         self._give_up(request, refuse("internal", "Something went wrong on our side."), tell=True)
 
-    def _too_large(self, request: Request) -> Refusal:
-        return refuse("too_large", f"The body passes the limit of {request.limit} bytes.", code="body_too_large")
-
     def _settled(self, request: Request) -> bool:
         """The first request is answered. True: it is out of the queue and the connection lives on."""
         if not request.keep_alive:
@@ -371,7 +221,7 @@ class Front(asyncio.Protocol):
         if request.complete:
             return True
         rest = request.length - request.received
-        return request.length >= 0 and rest <= DISCARD_MAX and not request.expects and self._refusal is None
+        return request.length >= 0 and rest <= DISCARD_MAX and not request.expects and self._reader.refusal is None
 
     def finished(self, request: Request) -> None:
         """The request's answer is written (or given up): called by the answer methods."""
@@ -420,9 +270,9 @@ class Front(asyncio.Protocol):
 
     def _answer_refusal(self) -> None:
         """What broke the connection is answered once everything before it has been."""
-        if self._queue and self._queue[0] is not self._reading:
+        if self._queue and self._queue[0] is not self._reader.reading:
             return
-        refusal, request = self._refusal, self._reading
+        refusal, request = self._reader.refusal, self._reader.reading
         if request is not None and request.begun and not request.over:
             request.over = True
             self.server.ended()
@@ -475,18 +325,18 @@ class Front(asyncio.Protocol):
 
     def close_if_idle(self) -> None:
         """For draining: a connection with nothing in service has no reason to stay."""
-        if not self._queue and not self._closing and not self._open_head:
+        if not self._queue and not self._closing and not self._reader.open_head:
             self._close()
 
     def _set_deadline(self) -> None:
         if self._closing or self._write_paused:
             return
         server = self.server
-        if self._reading is not None:
+        if self._reader.reading is not None:
             self.deadline = NEVER if self._read_paused else server.now + server.edge.body_s
         elif self._queue:
             self.deadline = NEVER
-        elif not self._open_head:  # else it counts from the head's first bytes, and more bytes do not move it
+        elif not self._reader.open_head:  # else it counts from the head's first bytes, and more bytes do not move it
             self.deadline = server.now + server.edge.idle_s
 
     def _await_flush(self, seconds: float) -> None:

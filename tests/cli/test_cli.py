@@ -141,7 +141,9 @@ def test_the_demo_is_made_once_and_kept(run, tmp_path, env):
     assert first["BASE_URL"] == "http://127.0.0.1:8000/v1" and first["API_KEY"].startswith("stk-live-")
     assert stat.S_IMODE((tmp_path / "var" / "demo.env").stat().st_mode) == 0o600
     again = demo(tmp_path, env, PORT="9000")
-    assert again == first | {"BASE_URL": "http://127.0.0.1:9000/v1", "ADMIN_URL": "http://127.0.0.1:9000/admin/"}
+    token = (tmp_path / "var" / "first-run-token").read_text().strip()
+    assert again == first | {"BASE_URL": "http://127.0.0.1:9000/v1",
+                             "ADMIN_URL": f"http://127.0.0.1:9000/console/welcome?token={token}"}
     account = json.loads(run("account", "show", "demo", "--json").stdout)
     assert account["available_u"] == 10_000_000, "ten dollars once, not twice"
     assert len(account["keys"]) == 1

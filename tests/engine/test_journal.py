@@ -210,6 +210,7 @@ async def main():
             number += 1
             rid = f"r{number:06}"
             hold, slot = await one.begin(rid)
+            await asyncio.sleep(0)           # one turn: no token can come from an upstream before it
             running[rid] = hold, slot, 0
             for rid in luck.sample(sorted(running), min(len(running), 3)):
                 hold, slot, tokens = running[rid]

@@ -15,7 +15,7 @@ SAY = [{"role": "user", "content": "Say something."}]
 ALONE = {
     "renamed": "", "slow": "slow", "steady": "slow?tokens=400&gap_ms=10", "no-usage": "no_usage", "always": "always",
     "moonshot": "moonshot", "zhipu": "zhipu", "every": "every", "deepseek": "deepseek", "openrouter": "openrouter",
-    "no-done": "no_done", "dies-mid": "reset?after=5", "error-mid": "error_mid?after=5&gap_ms=10",
+    "no-done": "no_done", "dies-mid": "reset?after=5", "error-mid": "error_mid?after=5&gap_ms=40",
     **{f"refuses-{status}": str(status) for status in REFUSALS},
 }
 

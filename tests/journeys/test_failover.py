@@ -56,5 +56,7 @@ def test_after_the_first_byte_the_error_is_in_the_stream(gateway, sdk, slug):
         rid = rid_of(stream.response.headers)
     assert got == list(words(30))[:len(got)] and got
     record = gateway.record(rid)
-    assert record.status == "broken" and len(got) <= record.usage.output <= 30
+    # The SDK hangs up at an error event, which may be before the upstream's own end is here: then it is a cut.
+    assert record.status in {"dies-mid": ("broken",), "error-mid": ("broken", "cut")}[slug]
+    assert len(got) <= record.usage.output <= 30
     assert [attempt.channel for attempt in record.attempts] == [f"c-{slug}"], "no retry after the first byte"

@@ -1,0 +1,27 @@
+"""The menu: what stands in it, in which order, and which permission shows it."""
+
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """`key` marks the page that is open; `icon` is a symbol of static/icons.svg."""
+
+    key: str
+    label: str
+    url: str
+    icon: str
+    permission: str
+
+
+MENU: tuple[tuple[str, tuple[Entry, ...]], ...] = (
+    ("", (Entry("overview", "Overview", "/console", "home", "usage.read"),
+          Entry("usage", "Usage", "/console/usage", "chart", "usage.read"))),
+    ("Catalog", (Entry("models", "Models", "/console/models", "cube", "catalog.read"),
+                 Entry("channels", "Channels", "/console/channels", "route", "catalog.read"))),
+    ("Customers", (Entry("accounts", "Accounts", "/console/accounts", "wallet", "accounts.read"),
+                   Entry("keys", "Keys", "/console/keys", "key", "accounts.read"))),
+    ("Operation", (Entry("system", "System", "/console/system", "pulse", "system.read"),
+                   Entry("plugins", "Plugins", "/console/plugins", "plug", "system.read"),
+                   Entry("people", "People", "/console/people", "people", "people.write"),
+                   Entry("audit", "Audit log", "/console/audit", "scroll", "audit.read"))),
+)

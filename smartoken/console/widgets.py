@@ -1,0 +1,101 @@
+"""Parts of forms as HTML text, for `{% raw w.text(…) %}`. Whatever comes in is escaped here; labels are translated by
+whoever calls, except the few words that stand here."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tornado.escape import xhtml_escape
+from tornado.locale import Locale
+
+TONES = {"ok": "good", "active": "good", "up": "good", "cut": "warn", "broken": "bad", "failed": "bad", "refused": "warn",
+         "killed": "bad", "void": "", "suspended": "bad", "revoked": "bad", "expired": "warn", "off": "", "resting": "warn",
+         "out of service": "bad", "down": "bad", "hidden": ""}
+
+
+class Widgets:
+    """Made for one page, in one language."""
+
+    def __init__(self, locale: Locale):
+        self._ = locale.translate
+
+    def text(self, name: str, label: str, value: Any = "", hint: str = "", *, type: str = "text", cls: str = "",
+             prefix: str = "", required: bool = False, wide: bool = False, **more: Any) -> str:
+        """One line of text. `hint` is plain text below it; `more` are attributes (`_` becomes `-`)."""
+        id = more.pop("id", f"f-{name}")
+        attributes = _attributes({"id": id, "name": name, "type": type, "class": cls or None,
+                                  "value": "" if value is None else value, "required": required,
+                                  "aria-describedby": f"h-{id}" if hint else None, **more})
+        field = f"<input {attributes}>"
+        if prefix:
+            field = f'<div class="affix"><span aria-hidden="true">{_(prefix)}</span>{field}</div>'
+        return _field(name, label, field, hint, wide, id)
+
+    def number(self, name: str, label: str, value: Any = "", hint: str = "", **more: Any) -> str:
+        """A whole number; 0 is shown as empty where the hint says that 0 is no limit."""
+        return self.text(name, label, "" if value in (0, None) else value, hint, inputmode="numeric", **more)
+
+    def usd(self, name: str, label: str, value: Any = "", hint: str = "", **more: Any) -> str:
+        """An amount in USD, as text, so that it stays exact."""
+        return self.text(name, label, value, hint, prefix="$", inputmode="decimal", autocomplete="off", **more)
+
+    def area(self, name: str, label: str, value: str = "", hint: str = "", *, wide: bool = True, **more: Any) -> str:
+        """Several lines."""
+        attributes = _attributes({"id": f"f-{name}", "name": name, "aria-describedby": f"h-f-{name}" if hint else None,
+                                  **more})
+        return _field(name, label, f"<textarea {attributes}>{_(value)}</textarea>", hint, wide)
+
+    def select(self, name: str, label: str, options: Iterable[tuple[str, str]], value: str = "", hint: str = "",
+               **more: Any) -> str:
+        """One of a few: (value, label)."""
+        attributes = _attributes({"id": f"f-{name}", "name": name, "aria-describedby": f"h-f-{name}" if hint else None,
+                                  **more})
+        rows = "".join(f'<option value="{_(key)}"{" selected" if key == value else ""}>{_(text)}</option>'
+                       for key, text in options)
+        return _field(name, label, f"<select {attributes}>{rows}</select>", hint, False)
+
+    def check(self, name: str, label: str, on: bool = False, hint: str = "", *, value: str = "1", id: str = "",
+              **more: Any) -> str:
+        """A box to tick."""
+        id = id or f"f-{name}"
+        attributes = _attributes({"id": id, "name": name, "type": "checkbox", "value": value, "checked": on, **more})
+        said = f'<span class="hint small muted"><br>{_(hint)}</span>' if hint else ""
+        return f'<div class="check"><input {attributes}><label for="{_(id)}">{_(label)}{said}</label></div>'
+
+    def boxes(self, name: str, label: str, options: Iterable[tuple[str, str]], chosen: Iterable[str], hint: str = "") -> str:
+        """Any of a few, each a box of the same name."""
+        rows = "".join(self.check(name, text, key in set(chosen), value=key, id=f"f-{name}-{key}")
+                       for key, text in options)
+        said = f'<span class="hint">{_(hint)}</span>' if hint else ""
+        return (f'<div class="field full" role="group" aria-label="{_(label)}"><span class="legend small">{_(label)}'
+                f'</span><div class="boxes">{rows}</div>{said}</div>')
+
+    def badge(self, word: str, tone: str | None = None) -> str:
+        """A state as a coloured word, translated."""
+        tone = TONES.get(word, "") if tone is None else tone
+        return f'<span class="badge {tone}">{_(self._(word))}</span>'
+
+    def note(self, tone: str, icon: str, text: str) -> str:
+        """A sentence in a box."""
+        role = "alert" if tone in ("bad", "warn") else "status"
+        return f'<div class="note {tone}" role="{role}">{icon}<div><p>{_(text)}</p></div></div>'
+
+    def bar(self, share: float) -> str:
+        """A share from 0 to 1 as a meter."""
+        return f'<meter min="0" max="1" value="{min(1.0, max(0.0, share)):.4f}">{share:.0%}</meter>'
+
+
+def _(text: Any) -> str:
+    return xhtml_escape(str(text))
+
+
+def _attributes(given: Mapping[str, Any]) -> str:
+    return " ".join(name.rstrip("_").replace("_", "-") if value is True else
+                    f'{name.rstrip("_").replace("_", "-")}="{_(value)}"'
+                    for name, value in given.items() if value is not None and value is not False)
+
+
+def _field(name: str, label: str, field: str, hint: str, wide: bool, id: str = "") -> str:
+    id = id or f"f-{name}"
+    said = f'<span class="hint" id="h-{_(id)}">{_(hint)}</span>' if hint else ""
+    return (f'<div class="field{" full" if wide else ""}"><label for="{_(id)}">{_(label)}</label>{field}{said}'
+            "</div>")

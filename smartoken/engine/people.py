@@ -1,0 +1,249 @@
+"""Signing in to the console: the first owner, passwords with an optional second factor, sessions.
+
+A session is 256 random bits that only the browser has; the store keeps their SHA-256, so that a stolen copy of the
+store opens nothing. Everything here is asked by people, a few times a minute: it reads the store each time, and so a
+revoked session or a changed role counts at once on every node.
+"""
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyotp
+
+from smartoken.domain.documents import from_store, to_store
+from smartoken.domain.people import AdminDoc, may
+from smartoken.engine.changes import Conflict, every
+from smartoken.engine.passwords import Passwords
+from smartoken.engine.seal import Sealer, made
+from smartoken.errors import ConfigError, Refusal, refuse
+from smartoken.ports import Clock, Limiter, Store, Want
+from smartoken.strict import decode
+
+SESSION_MS = 12 * 3600 * 1000
+FIRST_RUN = "first-run-token"
+PER_NAME, PER_IP = 10, 60              # tries a minute
+STEP_S = 30                            # of a time-based code
+ISSUER = "Smartoken"
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Who is signed in; `csrf` must come back with every change, `session` is the session's id in the store."""
+
+    name: str
+    role: str
+    acct: str
+    session: str
+    csrf: str
+
+    def may(self, permission: str) -> bool:
+        return may(self.role, permission)
+
+
+async def first_run_token(store: Store, folder: Path) -> str:
+    """The one-time token that makes the first owner, '' once there is one. Kept in a file of mode 0600."""
+    file = folder / FIRST_RUN
+    if await store.find("admins", limit=1):
+        file.unlink(missing_ok=True)
+        return ""
+    return made(file, lambda: secrets.token_urlsafe(24)).read_text().strip()
+
+
+class People:
+    """Admins and their sessions. Refusal 401 with one message for a wrong name, password or code; 429 for too many."""
+
+    def __init__(self, store: Store, sealer: Sealer, limiter: Limiter, clock: Clock, folder: Path):
+        self._store, self._sealer, self._limiter, self._clock = store, sealer, limiter, clock
+        self._folder = folder
+        self._passwords = Passwords()
+
+    def close(self) -> None:
+        """End the threads of the passwords."""
+        self._passwords.close()
+
+    # -- the first owner
+
+    async def first_run(self) -> str:
+        """See first_run_token."""
+        return await first_run_token(self._store, self._folder)
+
+    async def first_owner(self, token: str, name: str, password: str, ip: str) -> dict[str, Any]:
+        """The first owner, as stored. The token is used up by it: of two who have it, one comes first."""
+        self._slow_down("first-run", ip)
+        right = await self.first_run()
+        if not right or not hmac.compare_digest(right.encode(), token.strip().encode()):
+            raise refuse("authentication", "This first-run token is not (or no longer) valid.", code="first_run_token")
+        hashed = await self._hash(password)
+        doc = decode(AdminDoc, {"name": name, "role": "owner", "password": hashed,
+                                "created_ms": self._clock.now_ms()}, "the first owner")
+        try:
+            (self._folder / FIRST_RUN).unlink()
+        except FileNotFoundError:
+            raise refuse("authentication", "This first-run token was just used.", code="first_run_token") from None
+        return await self.create(doc)
+
+    # -- admins
+
+    async def create(self, doc: AdminDoc) -> dict[str, Any]:
+        """A new admin as stored; Conflict when the name is taken."""
+        stored = {**to_store(doc), "rev": 1}
+        if not await self._store.insert("admins", stored):
+            raise Conflict(f"There is somebody called '{doc.name}' already; choose another name")
+        return stored
+
+    async def add(self, name: str, role: str, password: str, acct: str = "") -> dict[str, Any]:
+        """A new admin with a password; ConfigError when something of it is unsound."""
+        doc = decode(AdminDoc, {"name": name, "role": role, "acct": acct, "password": await self._hash(password),
+                                "created_ms": self._clock.now_ms()}, "the new person")
+        return await self.create(doc)
+
+    async def all(self) -> list[dict[str, Any]]:
+        """Every admin as stored, by name."""
+        return await every(self._store, "admins")
+
+    async def get(self, name: str) -> dict[str, Any]:
+        """An admin as stored; Refusal 404."""
+        stored = await self._store.get("admins", name)
+        if stored is None:
+            raise refuse("not_found", f"There is nobody called '{name}'.", code="person_not_found")
+        return stored
+
+    async def change(self, name: str, **fields: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """(before, after) of an admin whose `fields` changed. The last active owner stays one: ConfigError."""
+        for _ in range(10):
+            old = await self.get(name)
+            doc = decode(AdminDoc, {**_fields(old), **fields}, "the person")
+            if old["role"] == "owner" and old["active"] and not (doc.role == "owner" and doc.active):
+                owners = [one for one in await self.all() if one["role"] == "owner" and one["active"]]
+                if len(owners) == 1:
+                    raise ConfigError("This is the last active owner; make somebody else an owner first.")
+            new = {**to_store(doc), "rev": old["rev"] + 1}
+            if await self._store.replace("admins", new, old["rev"]):
+                return old, new
+        raise Conflict(f"'{name}' changes all the time; try again")
+
+    async def set_password(self, name: str, password: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Change a password and end every session of that person."""
+        changed = await self.change(name, password=await self._hash(password))
+        await self.revoke_all(name)
+        return changed
+
+    # -- the second factor
+
+    def new_totp(self, name: str) -> tuple[str, str]:
+        """(secret, the otpauth: URI that an app reads): not in force until `set_totp`."""
+        secret = pyotp.random_base32()
+        return secret, pyotp.TOTP(secret).provisioning_uri(name=name, issuer_name=ISSUER)
+
+    async def set_totp(self, name: str, secret: str, code: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Turn the second factor on, proved by a code; with an empty secret off. Refusal 400 for a wrong code."""
+        if not secret:
+            return await self.change(name, totp="", totp_step=0)
+        step = self._step(secret, code, 0)
+        if not step:
+            raise refuse("invalid_request", "This code does not fit; scan the secret again.", code="totp", param="code")
+        return await self.change(name, totp=self._sealer.seal("admins", name, "totp", secret), totp_step=step)
+
+    def _step(self, secret: str, code: str, after: int) -> int:
+        """The step whose code this is (a step before or after now is fine), newer than `after`; 0 for none."""
+        now = int(time.time()) // STEP_S
+        for step in (now, now - 1, now + 1):
+            right = pyotp.TOTP(secret).at(step * STEP_S)
+            if step > after and hmac.compare_digest(right.encode(), code.strip().replace(" ", "").encode()):
+                return step
+        return 0
+
+    # -- sessions
+
+    async def sign_in(self, name: str, password: str, code: str, ip: str, agent: str = "") -> str:
+        """The text of a new session, for the cookie."""
+        name = name.strip().lower()
+        self._slow_down(name, ip)
+        stored = await self._store.get("admins", name)
+        if not await self._passwords.check(stored["password"] if stored else "", password) or not stored["active"]:
+            raise _wrong()
+        if stored["totp"]:
+            secret = self._sealer.open("admins", name, "totp", stored["totp"])
+            step = self._step(secret, code, stored["totp_step"])
+            used = {**stored, "rev": stored["rev"] + 1, "totp_step": step}
+            if not step or not await self._store.replace("admins", used, stored["rev"]):
+                raise refuse("authentication", "The code of the second factor is missing, wrong or used.",
+                             code="second_factor")
+        return await self.open_session(name, ip, agent)
+
+    async def open_session(self, name: str, ip: str, agent: str = "") -> str:
+        """A session for somebody who has just proved who they are."""
+        now_ms = self._clock.now_ms()
+        for old in await self.sessions(name):
+            if old["exp_ms"] <= now_ms:
+                await self._store.remove("sessions", old["_id"], old["rev"])
+        text = secrets.token_urlsafe(32)
+        await self._store.insert("sessions", {
+            "_id": _hashed(text), "rev": 1, "admin": name, "created_ms": now_ms, "exp_ms": now_ms + SESSION_MS,
+            "csrf": secrets.token_urlsafe(24), "ip": ip, "agent": agent[:200]})
+        return text
+
+    async def who(self, text: str) -> Who | None:
+        """Whose session this is; None when it is nobody's (any more)."""
+        stored = await self._store.get("sessions", _hashed(text)) if text else None
+        if stored is None or stored["exp_ms"] <= self._clock.now_ms():
+            return None
+        admin = await self._store.get("admins", stored["admin"])
+        if admin is None or not admin["active"]:
+            return None
+        return Who(admin["_id"], admin["role"], admin["acct"], stored["_id"], stored["csrf"])
+
+    async def sessions(self, name: str) -> list[Mapping[str, Any]]:
+        """All sessions of a person, as stored."""
+        return await every(self._store, "sessions", {"admin": name})
+
+    async def revoke(self, session: str, name: str = "") -> bool:
+        """End a session by its id (of that person, when a name is given); False when there is none."""
+        stored = await self._store.get("sessions", session)
+        if stored is None or (name and stored["admin"] != name):
+            return False
+        return await self._store.remove("sessions", session, stored["rev"])
+
+    async def revoke_all(self, name: str) -> None:
+        """End every session of a person."""
+        for stored in await self.sessions(name):
+            await self._store.remove("sessions", stored["_id"], stored["rev"])
+
+    async def proves(self, name: str, password: str, ip: str) -> None:
+        """The password again, before money or secrets move. Refusal 401."""
+        self._slow_down(name, ip)
+        if not await self._passwords.check((await self.get(name))["password"], password):
+            raise refuse("authentication", "This is not your password.", code="password", param="password")
+
+    # -- small parts
+
+    async def _hash(self, password: str) -> str:
+        try:
+            return await self._passwords.hash(password)
+        except ValueError as error:
+            raise refuse("invalid_request", f"{str(error).capitalize()}.", code="password", param="password") from None
+
+    def _slow_down(self, name: str, ip: str) -> None:
+        refused = self._limiter.take([Want(f"signin:name:{name[:64]}", PER_NAME, 1), Want(f"signin:ip:{ip}", PER_IP, 1)])
+        if refused is not None:
+            wait_s = -(-refused[1] // 1_000_000)
+            raise refuse("rate_limit", f"Too many tries; wait {wait_s} s.", code="too_many_tries", retry_after_s=wait_s)
+
+
+def _fields(stored: Mapping[str, Any]) -> dict[str, Any]:
+    doc = from_store(AdminDoc, dict(stored))
+    return doc.model_dump()
+
+
+def _hashed(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _wrong() -> Refusal:
+    return refuse("authentication", "Name or password is wrong.", code="wrong_password")
