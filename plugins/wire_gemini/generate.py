@@ -1,11 +1,12 @@
-"""The wire `gemini.generate`: POST /v1beta/models/{model}:generateContent (or /v1/…) and :streamGenerateContent?alt=sse.
+"""The wire `gemini.generate`: POST /v1beta/models/{model}:generateContent and :streamGenerateContent, or /v1/….
 
 Model and method stand in the path, so the body goes upstream byte for byte. `:countTokens` costs nothing. Streams have
 no event names and no last word: the one with a finish reason is the end. Nothing but events may be sent in them, since
 Google's client feeds every other line to its JSON parser.
 """
 
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import unquote
 
 import msgspec
@@ -46,7 +47,7 @@ def peek_at(method: str, path: str, query: str, data: bytes) -> Ask:
     fields = read.fields_of(data)
     if not free or "contents" in fields:
         read.some_list(fields, "contents")
-    limit = None
+    limit, choices = None, 1
     config = read.table(fields, "generationConfig") or read.table(fields, "generation_config")
     if config:
         limit = _first(read.count(config, "maxOutputTokens"), read.count(config, "max_output_tokens"))
@@ -55,12 +56,21 @@ def peek_at(method: str, path: str, query: str, data: bytes) -> Ask:
             raise read.bad("'candidateCount' must be from 1 to 8.", param="candidateCount")
         limit = limit * choices if limit is not None else None
     return Ask(wire=NAME, slug=unquote(name), stream=stream, body=data, fields=fields, max_output=limit,
-               suffix=suffix, free=free)
+               choices=choices, suffix=suffix, free=free)
 
 
 def body(ask: Ask, upstream_name: str, quirks: Mapping[str, Any]) -> bytes:
     """The client's own fields: two of one name would be read twice in two ways."""
     return read.encode(ask.fields)
+
+
+def cap(ask: Ask, tokens: int, quirks: Mapping[str, Any]) -> dict[str, msgspec.Raw]:
+    """The output limited, in the configuration that the client sent or in one of our own."""
+    name = "generation_config" if "generation_config" in ask.fields else "generationConfig"
+    config = read.table(ask.fields, name)
+    limit = "max_output_tokens" if "max_output_tokens" in config else "maxOutputTokens"
+    config[limit] = read.raw(max(1, tokens // ask.choices))
+    return {**ask.fields, name: msgspec.Raw(read.encode(config))}
 
 
 def judge(reader: EventReader, event: dict[str, Any]) -> None:
@@ -109,12 +119,24 @@ def add_cost(data: bytes, cost_u: int) -> bytes:
     return _encode(fields)
 
 
+def cut(reader: EventReader, why: Refusal, usage: Usage) -> list[tuple[str, dict[str, Any]]]:
+    """A last event with the finish reason of a limit, our reason in words, and the totals."""
+    prompt = usage.input + usage.cache_read + usage.cache_write
+    last = {"content": {"role": "model", "parts": []}, "finishReason": "MAX_TOKENS", "index": 0,
+            "finishMessage": f"{why.code}: {why.message}"}
+    told = {"promptTokenCount": prompt, "cachedContentTokenCount": usage.cache_read,
+            "candidatesTokenCount": usage.output - usage.reasoning, "thoughtsTokenCount": usage.reasoning,
+            "totalTokenCount": prompt + usage.output}
+    return [("", {"candidates": [last], "usageMetadata": told})]
+
+
 DIALECT = Dialect(
     counted=(b'"text":', b'"functionCall":'),
     signs=(b'"finishReason"', b'"promptFeedback"', b'"error"'),
-    judge=judge, usage=usage, put_cost=lambda data, add_cost, cost_u: add_cost(data, cost_u),
+    judge=judge, usage=usage, cut=cut, put_cost=lambda data, add_cost, cost_u: add_cost(data, cost_u),
     promises=lambda event: True, running_usage=b'"usageMetadata"',
-    tells_usage=lambda event: "usageMetadata" in event and any(c.get("finishReason") for c in event.get("candidates") or ()))
+    tells_usage=lambda event: "usageMetadata" in event and any(
+        candidate.get("finishReason") for candidate in event.get("candidates") or ()))
 
 
 def reader(ask: Ask, quirks: Mapping[str, Any], keep_usage: bool = False) -> EventReader:
@@ -165,7 +187,14 @@ def failure_in(answer: Any) -> Failure:
     reason = next((str(detail["reason"]) for detail in details if detail.get("reason")), "")
     code = error.get("code")
     return Failure(str(error.get("message") or "")[:2000], code=reason, type=str(error.get("status") or ""),
-                   status=code if type(code) is int and 400 <= code <= 599 else 0)
+                   status=code if type(code) is int and 400 <= code <= 599 else 0,
+                   rest_s=next((_seconds(detail["retryDelay"]) for detail in details if "retryDelay" in detail), None))
+
+
+def _seconds(delay: Any) -> int | None:
+    """Whole seconds of a RetryInfo's "17s" or "0.5s": this wire's errors come without a Retry-After header."""
+    text = delay.removesuffix("s") if isinstance(delay, str) else ""
+    return min(int(float(text)) + 1, 86_400) if text.replace(".", "", 1).isdigit() else None
 
 
 def failure(data: bytes) -> Failure:
@@ -198,4 +227,4 @@ def _first(*values: int | None) -> int | None:
 
 WIRE = Wire(name=NAME, paths=(), prefixes=PREFIXES, peek=peek, peek_at=peek_at, body=body, reader=reader,
             whole=whole, refuse=refuse, refuse_in_stream=refuse_in_stream, failure=failure, add_cost=add_cost,
-            gather=gather)
+            gather=gather, cap=cap)

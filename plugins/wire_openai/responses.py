@@ -10,7 +10,8 @@ nothing. Only `model` is ours to rewrite, but for what a provider's quirks ask:
     stream_only: true          the upstream only streams; a client that wants a whole answer gets the gathered one
 """
 
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 from smartoken_plugins.wire_openai import body as read
@@ -85,6 +86,11 @@ def body(ask: Ask, upstream_name: str, quirks: Mapping[str, Any]) -> bytes:
     return read.encode(fit(fields, quirks))
 
 
+def cap(ask: Ask, tokens: int, quirks: Mapping[str, Any]) -> dict[str, msgspec.Raw]:
+    """The output limited."""
+    return {**ask.fields, "max_output_tokens": read.raw(max(16, tokens))}  # less is refused by OpenAI
+
+
 def fit(fields: Mapping[str, msgspec.Raw], quirks: Mapping[str, Any]) -> Mapping[str, msgspec.Raw]:
     """The fields as a provider's quirks want them; the same object when there is nothing to do."""
     fields = read.adjusted(fields, quirks)
@@ -126,7 +132,9 @@ def whole(data: bytes, ask: Ask, quirks: Mapping[str, Any]) -> tuple[Usage | Non
         return Usage(), None, 0
     if "output" not in fields:
         failure = errors.failure(data)
-        return None, failure if failure.message else Failure("The upstream's answer has no output.", code="no_output"), 0
+        if not failure.message:
+            failure = Failure("The upstream's answer has no output.", code="no_output")
+        return None, failure, 0
     found = None
     if "usage" in fields:
         found = _decode(fields["usage"])
@@ -163,4 +171,4 @@ def _not_allowed() -> Refusal:
 
 WIRE = Wire(name=NAME, paths=(ROOT, COUNT), prefixes=(f"{ROOT}/",), methods=("POST", "GET", "DELETE"), peek=peek,
             peek_at=peek_at, body=body, reader=reader, whole=whole, refuse=errors.refuse, gather=gather,
-            refuse_in_stream=refuse_in_stream, failure=errors.failure, add_cost=add_cost, answer_id=answer_id)
+            refuse_in_stream=refuse_in_stream, failure=errors.failure, add_cost=add_cost, answer_id=answer_id, cap=cap)
