@@ -18,7 +18,7 @@ CHANNELS = {"deepseek": ("", {"deepseek/chat": "deepseek-chat"}, 0), "openrouter
 COSTS = {"input_per_mtok": "0.20", "output_per_mtok": "0.30"}
 PAGES = ("", "usage", "models", "models/new", "models/acme%2Flarge", "models/acme%2Flarge/prices", "channels", "channels/new",
          "channels/acme", "accounts", "accounts/{acct}", "keys", "keys/new", "keys/{kid}", "usage/{rid}", "usage/nothing",
-         "system", "plugins", "people", "audit", "me")
+         "vouchers", "system", "plugins", "people", "audit", "me")
 DOORS = ("sign-in",)
 LOOKS = (("light", "en-US", 1280, PAGES), ("dark", "en-US", 1280, PAGES), ("light", "zh-CN", 1280, PAGES),
          ("dark", "zh-CN", 360, PAGES))
@@ -49,6 +49,7 @@ def fill(gateway: Gateway, upstream: UpstreamProcess, owner: Person) -> dict[str
                 if slug == "acme/large":
                     known.setdefault("rid", headers["x-request-id"])
         known |= {"acct": acct, "kid": key["kid"]}
+    owner.api("POST", "/vouchers", {"face_u": "5", "count": 4, "models": ["acme/small"], "note": "welcome"})
     gateway.record(known["rid"])
     return known
 
