@@ -98,6 +98,8 @@ class Model:
     ratios: tuple[str, ...] = ()
     durations: tuple[int, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    created: int = 0                   # seconds
+    about: Mapping[str, str] = field(default_factory=dict)     # title, description, owned_by
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -167,7 +167,8 @@ def _model(stored: dict[str, Any], channels: list[Channel], endpoints: Endpoints
         public=MappingProxyType(_public(doc) if doc.public else {}), context_length=doc.context_length,
         max_output=doc.max_output, rpm=doc.rpm, tpm=doc.tpm, sizes=tuple(doc.available_sizes),
         ratios=tuple(doc.available_ratios), durations=tuple(doc.available_durations),
-        settings=MappingProxyType(dict(doc.settings)))
+        settings=MappingProxyType(dict(doc.settings)), created=doc.created,
+        about=MappingProxyType({"title": doc.title, "description": doc.description, "owned_by": doc.owned_by}))
 
 
 def _routes(doc: ModelDoc, channels: list[Channel], endpoints: Endpoints,
