@@ -13,6 +13,7 @@ ERRORS = {
     "invalid_encrypted_content": ELSEWHERE,
     "context_length_exceeded": CALLER,
     "content_policy_violation": CALLER,
+    "moderation_blocked": CALLER,
     "content_filter": CALLER,
 }
 
@@ -22,4 +23,4 @@ def smartoken_providers():
     return [Provider("openai", title="OpenAI", base_url="https://api.openai.com/v1",
                      docs="https://platform.openai.com/docs/api-reference",
                      speaks={"openai.chat": "/chat/completions", "openai.responses": "/responses",
-                             "openai.embeddings": "/embeddings"}, errors=ERRORS)]
+                             "openai.embeddings": "/embeddings", "openai.images": "/images/generations"}, errors=ERRORS)]

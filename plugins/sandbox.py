@@ -1,8 +1,13 @@
 """A pretend provider, so that the first run needs no account anywhere.
 
 It is a real HTTP server on a loopback port of the worker's own, chosen by the kernel: a call to it takes every step
-that a call to a true provider takes. It answers in words and counts each of them as a token.
+that a call to a true provider takes. It answers in words and counts each of them as a token; it makes real pictures
+(PNG) and real films (MP4).
 """
+
+from dataclasses import replace
+
+from smartoken_plugins.dashscope import videos
 
 from smartoken.plugin import PluginConf, Provider, Whole, hookimpl
 from smartoken.testing.upstream import Upstream
@@ -18,9 +23,10 @@ _server: Upstream | None = None
 
 
 class Conf(PluginConf):
-    """`word_ms`: milliseconds from word to word in a stream."""
+    """`word_ms`: milliseconds from word to word in a stream. `film_ms`: how long a film takes."""
 
     word_ms: Whole = 15
+    film_ms: Whole = 3000
 
 
 conf = Conf()
@@ -44,13 +50,16 @@ def base_url() -> str:
 def smartoken_providers():
     return [Provider("sandbox", title="Sandbox", base_url=base_url, needs_credential=False,
                      speaks={"openai.chat": "/chat/completions", "openai.responses": "/responses",
-                             "openai.embeddings": "/embeddings"})]
+                             "openai.embeddings": "/embeddings", "openai.images": "/images/generations",
+                             "openai.videos": videos.PATH},
+                     makers={"openai.videos": replace(videos.MAKER, pace_s=(0.5, 0.5))})]
 
 
 @hookimpl
 async def smartoken_open(gateway):
     global _server
-    _server = Upstream(talk=talk, manner=f"ok?gap_ms={conf.word_ms}", plays=False, keep=0)
+    _server = Upstream(talk=talk, manner=f"ok?gap_ms={conf.word_ms}", plays=False, keep=0,
+                       work_ms=conf.film_ms)
     await _server.start()
 
 

@@ -50,3 +50,7 @@ class ConfigError(Exception):
 
 class StoreAway(Exception):
     """The store cannot be reached or did not answer in time. Never a reason to say 401."""
+
+
+class MediaAway(Exception):
+    """The media store cannot be reached or refused us; what was to be kept may be offered again."""

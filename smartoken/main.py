@@ -11,13 +11,13 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
 
 import uvloop
 
-from smartoken.adapters.clock import SystemClock
 from smartoken import console
+from smartoken.adapters.clock import SystemClock
 from smartoken.conf import Conf
 from smartoken.engine import figures
 from smartoken.engine.access import Access
@@ -25,6 +25,7 @@ from smartoken.engine.audit import Audit
 from smartoken.engine.auth import Keys, check_pepper
 from smartoken.engine.changes import Catalog
 from smartoken.engine.gateway import Gateway
+from smartoken.engine.jobs import Jobs
 from smartoken.engine.journal import Journal
 from smartoken.engine.leases import Leases
 from smartoken.engine.ledger import Ledger
@@ -38,12 +39,14 @@ from smartoken.engine.snapshot import SnapshotKeeper
 from smartoken.errors import StoreAway
 from smartoken.plugin import loader
 from smartoken.plugin.host import Host
+from smartoken.secrets import resolve
 from smartoken.upstream.pool import Pool
 from smartoken.web.app import make_app
 from smartoken.web.door import Door, HotPaths
-from smartoken.web.render import renderer
 from smartoken.web.http1 import Edge
+from smartoken.web.render import renderer
 from smartoken.web.server import FrontServer
+from smartoken.web.trace import TraceHeaders
 
 log = logging.getLogger("smartoken")
 
@@ -111,7 +114,8 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
     keys = Keys(store, pepper, now_ms=clock.now_ms)
     stack.push_async_callback(keys.close)
     sealer = open_ring(conf.data_folder, conf.secrets.key_ring)
-    snapshots = SnapshotKeeper(store, registry, sealer, conf.data_folder, listeners=(keys.apply,))
+    snapshots = SnapshotKeeper(store, registry, sealer, conf.data_folder, listeners=(keys.apply,),
+                               secret=lambda ref: host.secret(ref) or resolve(ref))
     people = People(store, sealer, limiter, clock, conf.data_folder)
     stack.callback(people.close)
     pool = Pool()
@@ -128,6 +132,12 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
     stack.push_async_callback(host.close, gateway)
     await snapshots.open()                  # after the plugins: some know their base URL only now
     stack.push_async_callback(snapshots.close)
+    gateway.media = registry.adapter("media", conf.media.url, conf.file)
+    await gateway.media.open()
+    stack.push_async_callback(gateway.media.close)
+    gateway.jobs = Jobs(gateway, gateway.media)
+    await gateway.jobs.open()
+    stack.push_async_callback(gateway.jobs.close)
     reaper = Reaper(store, ledger, leases, name, clock)
     for work in (leases.run(), shipper.run(), reaper.run(), orphans(root, node, store, ledger), measure(gateway),
                  figures.tell(gateway)):
@@ -142,8 +152,9 @@ async def open_server(conf: Conf, gateway: Gateway, host: Host, stack: contextli
                       for path, wire in registry.paths.items()})
     edge = Edge(connections_max=conf.server.max_connections or sys.maxsize,
                 connections_per_ip=conf.server.max_connections_per_ip or sys.maxsize)
-    server = FrontServer(make_app(gateway, [*console.routes(gateway), *registry.handlers]), doors, renderer(registry), edge)
+    app = make_app(gateway, [*console.routes(gateway), *registry.handlers], TraceHeaders(registry.paths))
     stack.push_async_callback(console.close)
+    server = FrontServer(app, doors, renderer(registry), edge)
     stack.push_async_callback(server.close)
     gateway.connections = lambda: server.counts()["connections"]
     await server.listen(conf.server.host, conf.server.port, reuse_port=True)

@@ -11,14 +11,15 @@ key; a replace that names the revision it replaces), so that no adapter needs a 
 Every method may raise StoreAway (unreachable, timed out, reply lost). Whoever gets it re-reads before trying again.
 """
 
+from collections.abc import AsyncIterator
 from typing import Any, Mapping, Protocol, Sequence
 
 import msgspec
 
 from smartoken.domain.usage import UsageRecord, UsageSum
 
-COLLECTIONS = ("models", "prices", "channels", "accounts", "keys", "nodes", "answers", "oauth_tokens", "admins",
-               "sessions", "figures")
+COLLECTIONS = ("models", "prices", "channels", "categories", "listings", "accounts", "keys", "nodes", "answers",
+               "oauth_tokens", "jobs", "admins", "sessions", "figures")
 CHANGES = "~changes"  # the chain of catalog changes; no account id starts with '~'
 
 APPENDED, SEQ_TAKEN, OP_TAKEN = "appended", "seq_taken", "op_taken"
@@ -130,10 +131,24 @@ class Limiter(Protocol):
 
 
 class Media(Protocol):
-    """Where generated images and videos live for ever."""
+    """Where generated images and videos live for ever. A key is ours to choose (domain/media.py): a date, a word that
+    nobody can guess, an ending. Every method may raise MediaAway; then the same call may simply be made again.
+    """
 
-    async def put(self, chunks, content_type: str) -> str:
-        """Store what an async iterator of bytes yields and return its stable public URL."""
+    async def put(self, key: str, chunks: AsyncIterator[bytes], content_type: str) -> None:
+        """Keep what `chunks` yields, all of it or nothing; under a key that is there already it takes its place.
+
+        What the iterator raises comes through, and leaves nothing behind. Memory stays bounded, however much comes.
+        """
+
+    def url(self, key: str) -> str:
+        """Where clients find it: an absolute URL, or a path that this gateway serves itself."""
+
+    def read(self, key: str) -> AsyncIterator[bytes]:
+        """Its bytes again; FileNotFoundError when there is nothing under the key."""
+
+    async def remove(self, key: str) -> None:
+        """Nothing is there afterwards, whether anything was before or not."""
 
     async def open(self) -> None: ...
 

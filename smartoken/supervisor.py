@@ -40,16 +40,16 @@ class Worker:
 
 class Supervisor:
     """`run()` once, in the main thread. `env` is put over the environment that the workers inherit; `ready` is called
-    once, when all answer; `say` gets a line when a worker fell.
+    once, when all answer; `buried` gets the pid of each worker that ended, `say` a line when one fell.
     """
 
     def __init__(self, workers: int, *, drain_s: int = 30, entry: str = ENTRY, env: Mapping[str, str] | None = None,
-                 ready: Callable[[], None] = lambda: None,
+                 ready: Callable[[], None] = lambda: None, buried: Callable[[int], None] = lambda pid: None,
                  say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True)):
         self._workers = [Worker(index) for index in range(workers)]
         self._drain_s, self._entry = drain_s, entry
         self._env = {**os.environ, **(env or {})}
-        self._ready, self._say = ready, say
+        self._ready, self._buried, self._say = ready, buried, say
         self._select = selectors.DefaultSelector()
         self._stopping = 0                # how often we were told to stop
         self._started = False             # all have answered once
@@ -146,6 +146,7 @@ class Supervisor:
         code = worker.process.poll()
         if code is None:
             return
+        self._buried(worker.process.pid)
         worker.process = None
         self._hang_up(worker)
         if self._stopping:

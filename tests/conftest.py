@@ -3,6 +3,7 @@
 import pytest
 
 from smartoken.testing.process import UpstreamProcess
+from tests.servers.fixtures import mongo_server, mongo_url, redis_server, redis_url  # noqa: F401
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,32 @@ from typing import Any
 import msgspec
 from smartoken_plugins.bridges.chat import as_text
 from smartoken_plugins.bridges.turn import (
-    CALLS, END, FILTERED, LENGTH, Call, File, Format, Image, Item, Message, Part, Refused, Reply, Result, Text, Thought,
-    Tool, Turn, allow, ignored, no_equivalent, other, paired, read, text_of, write_others,
+    CALLS,
+    END,
+    FILTERED,
+    LENGTH,
+    Call,
+    File,
+    Format,
+    Image,
+    Item,
+    Message,
+    Part,
+    Refused,
+    Reply,
+    Result,
+    Text,
+    Thought,
+    Tool,
+    Turn,
+    allow,
+    ignored,
+    no_equivalent,
+    other,
+    paired,
+    read,
+    text_of,
+    write_others,
 )
 from smartoken_plugins.wire_openai.usage import usage_of
 

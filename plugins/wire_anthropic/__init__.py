@@ -1,7 +1,8 @@
 """Anthropic's wire and the provider itself. DeepSeek, Moonshot and Zhipu speak it too: see their own files."""
 
-from smartoken.plugin import BROKE, CALLER, COOL, CREDENTIAL, MISSING, RETRY, Provider, header, hookimpl
 from smartoken_plugins.wire_anthropic import messages
+
+from smartoken.plugin import BROKE, CALLER, COOL, CREDENTIAL, MISSING, RETRY, Provider, header, hookimpl
 
 ERRORS = {"invalid_request_error": CALLER, "authentication_error": CREDENTIAL, "billing_error": BROKE,
           "permission_error": CREDENTIAL, "not_found_error": MISSING, "request_too_large": CALLER,

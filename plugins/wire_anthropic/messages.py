@@ -7,12 +7,12 @@ Only `model` is ours to rewrite (and what the quirks drop, default and set ask, 
 from typing import Any, Mapping
 
 import msgspec
-
-from smartoken.plugin import COUNTED, Ask, Failure, Refusal, Usage, Wire
-from smartoken_plugins.wire_openai.events import Dialect, EventReader, count_texts, events_of
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai.chat import add_cost
+from smartoken_plugins.wire_openai.events import Dialect, EventReader, count_texts, events_of
 from smartoken_plugins.wire_openai.usage import HUGE
+
+from smartoken.plugin import COUNTED, Ask, Failure, Refusal, Usage, Wire
 
 NAME = "anthropic.messages"
 ROOT, COUNT = "/v1/messages", "/v1/messages/count_tokens"

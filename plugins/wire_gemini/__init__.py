@@ -1,7 +1,8 @@
 """Google's own wire for Gemini, and the Gemini Developer API as a provider. A key goes in a header of its own."""
 
-from smartoken.plugin import BROKE, CALLER, COOL, CREDENTIAL, MISSING, RETRY, Provider, header, hookimpl
 from smartoken_plugins.wire_gemini import generate
+
+from smartoken.plugin import BROKE, CALLER, COOL, CREDENTIAL, MISSING, RETRY, Provider, header, hookimpl
 
 # A bad key is a 400 here, told apart by the reason in its details, which the wire puts into the failure's code.
 ERRORS = {"API_KEY_INVALID": CREDENTIAL, "INVALID_ARGUMENT": CALLER, "FAILED_PRECONDITION": BROKE,

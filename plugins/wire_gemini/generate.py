@@ -9,11 +9,12 @@ from typing import Any, Mapping
 from urllib.parse import unquote
 
 import msgspec
-
-from smartoken.plugin import COUNTED, Ask, Failure, Refusal, Usage, Wire, refuse as refusal_of
-from smartoken_plugins.wire_openai.events import Dialect, EventReader, count_texts, events_of
 from smartoken_plugins.wire_openai import body as read
+from smartoken_plugins.wire_openai.events import Dialect, EventReader, count_texts, events_of
 from smartoken_plugins.wire_openai.usage import HUGE
+
+from smartoken.plugin import COUNTED, Ask, Failure, Refusal, Usage, Wire
+from smartoken.plugin import refuse as refusal_of
 
 NAME = "gemini.generate"
 PREFIXES = ("/v1beta/models/", "/v1/models/")  # Google's client 3.x says v1

@@ -1,9 +1,10 @@
 """The wires that OpenAI's SDKs speak. A wire is a file here and a line in smartoken_wires."""
 
+from smartoken_plugins.wire_openai import chat, embeddings, images, responses, videos
+
 from smartoken.plugin import hookimpl
-from smartoken_plugins.wire_openai import chat, embeddings, responses
 
 
 @hookimpl
 def smartoken_wires():
-    return [chat.WIRE, responses.WIRE, embeddings.WIRE]
+    return [chat.WIRE, responses.WIRE, embeddings.WIRE, images.WIRE, videos.WIRE]

@@ -8,15 +8,18 @@ Quirks of a provider that this wire reads:
     stream_only: true where the upstream only streams; a client that wants a whole answer gets the gathered one
 """
 
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
-
-from smartoken.plugin import Ask, Failure, Usage, Wire
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai import errors
 from smartoken_plugins.wire_openai.chat_stream import ChatReader, payload
+from smartoken_plugins.wire_openai.chat_tools import TURNS
+from smartoken_plugins.wire_openai.look import look
 from smartoken_plugins.wire_openai.usage import usage_of
+
+from smartoken.plugin import Ask, Failure, Usage, Wire
 
 NAME = "openai.chat"
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -177,4 +180,4 @@ def add_cost(data: bytes, cost_u: int) -> bytes:
 
 WIRE = Wire(name=NAME, paths=("/v1/chat/completions",), peek=peek, body=body, reader=reader, whole=whole,
             refuse=errors.refuse, refuse_in_stream=errors.refuse_in_stream, failure=errors.failure, add_cost=add_cost,
-            gather=gather)
+            gather=gather, look=look, turns=TURNS)

@@ -5,13 +5,14 @@ matter; only the first event, events with usage, and events that look like an er
 waits in `_rest` for its end: it is passed on at once all the same, unless something may have to be kept back.
 """
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
-
-from smartoken.plugin import Failure, Usage
 from smartoken_plugins.wire_openai.errors import failure_in
 from smartoken_plugins.wire_openai.usage import usage_of
+
+from smartoken.plugin import Failure, Usage
 
 EVENT_LIMIT = 4 * 1024 * 1024
 TAIL = 8192  # of a batch: errors, finish reasons and usage stand at the end of a stream, so of its last batch

@@ -6,13 +6,13 @@ The prompt is all there is to pay for, so an answer without output tokens is a f
 from typing import Any, Mapping
 
 import msgspec
-
-from smartoken.plugin import Ask, Failure, Usage, Wire
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai import errors
 from smartoken_plugins.wire_openai.chat import add_cost
 from smartoken_plugins.wire_openai.chat_stream import ChatReader
 from smartoken_plugins.wire_openai.usage import usage_of
+
+from smartoken.plugin import Ask, Failure, Usage, Wire
 
 NAME = "openai.embeddings"
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])

@@ -1,13 +1,15 @@
 """Errors of the OpenAI wires: ours in their shape, and theirs in all the shapes that were seen."""
 
+import time
 from typing import Any
 
 import msgspec
 
-from smartoken.plugin import Failure, Refusal
+from smartoken.plugin import FAILED, Failure, Refusal, Said
 
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
+_LONGEST_REST_S = 31 * 86_400
 _LONGEST = 2000  # characters of an upstream's message that are passed on
 
 
@@ -61,4 +63,35 @@ def _failure(error: dict[str, Any]) -> Failure:
     code = error.get("code")
     status = code if type(code) is int and 400 <= code <= 599 else 0
     return Failure(message=str(error.get("message") or "")[:_LONGEST], code="" if code is None else str(code),
-                   type=str(error.get("type") or ""), status=status)
+                   type=str(error.get("type") or ""), status=status, rest_s=_rest_s(error))
+
+
+def _rest_s(error: dict[str, Any]) -> int | None:
+    """Seconds until a limit is reset, where the error says so (ChatGPT accounts; days at most)."""
+    at, wait = error.get("resets_at"), error.get("resets_in_seconds")
+    if type(at) is int and 0 < at - time.time() < _LONGEST_REST_S:
+        return int(at - time.time()) + 1
+    return wait if type(wait) is int and 0 <= wait < _LONGEST_REST_S else None
+
+
+# our states of a job, in the four words that OpenAI's SDK knows
+_STATUS = {"new": "queued", "sending": "queued", "running": "in_progress", "made": "in_progress",
+           "stored": "in_progress", "done": "completed"}
+
+
+def job_status(job: Any) -> str:
+    """queued, in_progress, completed or failed."""
+    return _STATUS.get(job.state, "failed")
+
+
+def job_error(job: Any) -> dict[str, str] | None:
+    """`{code, message}` of a job that failed."""
+    if job_status(job) != "failed":
+        return None
+    fault = job.fault
+    return {"code": fault.code if fault else job.state, "message": fault.message if fault else f"The job is {job.state}."}
+
+
+def failed(failure: Failure) -> Said:
+    """What long work amounts to when its answer is an error."""
+    return Said(FAILED, failure=failure)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-
 from smartoken_plugins.wire_openai.chat_stream import EVENT_LIMIT, payload
 
 from smartoken.plugin import Failure, Usage

@@ -13,14 +13,14 @@ nothing. Only `model` is ours to rewrite, but for what a provider's quirks ask:
 from typing import Any, Mapping
 
 import msgspec
-
-from smartoken.plugin import Ask, Failure, Refusal, Usage, Wire, refuse
-from smartoken_plugins.wire_openai.events import EventReader, count_texts
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai import errors
 from smartoken_plugins.wire_openai.chat import add_cost
+from smartoken_plugins.wire_openai.events import EventReader, count_texts
 from smartoken_plugins.wire_openai.responses_stream import DIALECT, failed, gather
 from smartoken_plugins.wire_openai.usage import usage_of
+
+from smartoken.plugin import Ask, Failure, Refusal, Usage, Wire, refuse
 
 NAME = "openai.responses"
 ROOT, COUNT = "/v1/responses", "/v1/responses/input_tokens"

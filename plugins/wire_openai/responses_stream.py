@@ -3,11 +3,11 @@
 from typing import Any
 
 import msgspec
+from smartoken_plugins.wire_openai.errors import failure_in
+from smartoken_plugins.wire_openai.events import Dialect, EventReader, events_of
+from smartoken_plugins.wire_openai.usage import usage_of
 
 from smartoken.plugin import Failure, Usage
-from smartoken_plugins.wire_openai.events import Dialect, EventReader, events_of
-from smartoken_plugins.wire_openai.errors import failure_in
-from smartoken_plugins.wire_openai.usage import usage_of
 
 TERMINAL = {"response.completed", "response.incomplete", "response.failed"}
 OPENING = {"response.created", "response.in_progress", "response.queued", "response.metadata", "keepalive"}

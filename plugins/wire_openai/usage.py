@@ -1,6 +1,7 @@
 """Reads the `usage` object of OpenAI-like upstreams into disjoint counts (field table: protocols, openai-chat §8)."""
 
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 from smartoken.plugin import Usage
 

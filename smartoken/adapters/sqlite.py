@@ -29,7 +29,7 @@ from smartoken.ports import APPENDED, COLLECTIONS, OP_TAKEN, SEQ_TAKEN, Entry, S
 BUSY_MS = 5000
 BATCH = 256                    # writes in one transaction, so that none waits for an endless one
 READERS = 2                    # a long scan must not hold up a balance
-INDEXED = (("keys", "acct"), ("keys", "kid"), ("accounts", "name"), ("sessions", "admin"))
+INDEXED = (("keys", "acct"), ("keys", "kid"), ("accounts", "name"), ("jobs", "open"), ("sessions", "admin"))
 
 # Sums of usage by day, kept by a trigger in the transaction that stores a row. The smallest table that knows all the
 # fields asked for answers; the last knows them all.

@@ -75,11 +75,12 @@ def _names(app: typer.Typer) -> set[str]:
 
 
 def _add_plugin_commands(app: typer.Typer, words: list[str]) -> None:
+    from smartoken.cli._books import with_books
     from smartoken.conf import load
     from smartoken.plugin import loader
 
     path = next((words[at + 1] for at, word in enumerate(words[:-1]) if word == "--conf"), None)
-    loader.load(load(path)).commands(app)
+    loader.load(load(path)).commands(app, with_books)
 
 
 def _end(err: Exception, sentence: str, code: int, words: list[str]) -> None:

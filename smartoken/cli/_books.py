@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from smartoken.conf import Conf, load
 from smartoken.engine.auth import check_pepper
 from smartoken.engine.changes import Catalog, Conflict
-from smartoken.engine.seal import open_pepper, open_ring
+from smartoken.engine.seal import Sealer, open_pepper, open_ring
 from smartoken.errors import ConfigError
 from smartoken.ports import Store
 
@@ -25,6 +25,7 @@ class Books:
     conf: Conf
     store: Store
     catalog: Catalog
+    sealer: Sealer
 
     async def pepper(self) -> bytes:
         """The pepper of this data folder; ConfigError when the store's keys were made under another."""
@@ -50,7 +51,8 @@ async def opened(conf: Conf) -> AsyncIterator[Books]:
     store = open_store(conf)
     await store.open()
     try:
-        yield Books(conf, store, Catalog(store, open_ring(conf.data_folder, conf.secrets.key_ring), node="cli"))
+        sealer = open_ring(conf.data_folder, conf.secrets.key_ring)
+        yield Books(conf, store, Catalog(store, sealer, node="cli"), sealer)
     finally:
         await store.close()
 

@@ -64,6 +64,7 @@ def show(id: IdArgument, as_json: JsonOption = False, conf: ConfOption = None) -
     row, balance, keys = with_books(work)
     if as_json:
         show_json({**row, "balance_u": balance.balance_u, "available_u": balance.available_u,
+                   "leased_u": balance.leased_u, "held_u": balance.held_u,
                    "keys": [key["kid"] for key in keys]})
         return
     print(f"Account {row['id']} ({row['name']}){'' if row['active'] else ', suspended'}\n"

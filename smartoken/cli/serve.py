@@ -40,7 +40,7 @@ def _serve(workers: int | None, demo: bool) -> int:
             made = _demo.prepare(conf)
             ready = lambda: _banner.show_demo(conf, made)
         return supervisor.Supervisor(count, drain_s=conf.server.drain_s, ready=ready,
-                                     env=_shared_figures(conf)).run()
+                                     env=_shared_figures(conf), buried=_forget_figures).run()
 
 
 def _shared_figures(conf) -> dict[str, str]:
@@ -49,4 +49,12 @@ def _shared_figures(conf) -> dict[str, str]:
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.db"):
         old.unlink()
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
     return {"PROMETHEUS_MULTIPROC_DIR": str(folder)}
+
+
+def _forget_figures(pid: int) -> None:
+    """What a worker that is gone had in flight must not be counted for ever."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(pid, os.environ["PROMETHEUS_MULTIPROC_DIR"])

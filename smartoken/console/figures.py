@@ -25,14 +25,14 @@ def usd_u(amount_u: int) -> str:
 
 
 def usd_p(amount_p: int) -> str:
-    """pUSD for an overview: '$1,234.50', '$0.0031', '< $0.0001'."""
-    if amount_p == 0:
-        return "$0.00"
-    sign, amount = ("-" if amount_p < 0 else ""), abs(amount_p) / (U_PER_USD * P_PER_U)
-    if amount < 0.0001:
-        return f"< {sign}$0.0001"
-    places = 2 if amount >= 1 else 4
-    return f"{sign}${amount:,.{places}f}"
+    """pUSD for an overview: '$1,234.50', '$0.0310', '$0.000027'. Cut off, never rounded up: nobody has that cent yet."""
+    sign, amount_p = ("-" if amount_p < 0 else ""), abs(amount_p)
+    if 0 < amount_p < P_PER_U:
+        return f"< {sign}$0.000001"
+    usd_p = U_PER_USD * P_PER_U
+    places = 2 if amount_p >= usd_p or not amount_p else 4 if amount_p >= usd_p // 100 else 6
+    whole, part = divmod(amount_p, usd_p)
+    return f"{sign}${whole:,}.{part * 10**places // usd_p:0{places}d}"
 
 
 def count(value: int) -> str:

@@ -21,13 +21,14 @@ class Widgets:
     def text(self, name: str, label: str, value: Any = "", hint: str = "", *, type: str = "text", cls: str = "",
              prefix: str = "", required: bool = False, wide: bool = False, **more: Any) -> str:
         """One line of text. `hint` is plain text below it; `more` are attributes (`_` becomes `-`)."""
-        attributes = _attributes({"id": f"f-{name}", "name": name, "type": type, "class": cls or None,
+        id = more.pop("id", f"f-{name}")
+        attributes = _attributes({"id": id, "name": name, "type": type, "class": cls or None,
                                   "value": "" if value is None else value, "required": required,
-                                  "aria-describedby": f"h-{name}" if hint else None, **more})
+                                  "aria-describedby": f"h-{id}" if hint else None, **more})
         field = f"<input {attributes}>"
         if prefix:
             field = f'<div class="affix"><span aria-hidden="true">{_(prefix)}</span>{field}</div>'
-        return _field(name, label, field, hint, wide)
+        return _field(name, label, field, hint, wide, id)
 
     def number(self, name: str, label: str, value: Any = "", hint: str = "", **more: Any) -> str:
         """A whole number; 0 is shown as empty where the hint says that 0 is no limit."""
@@ -39,14 +40,14 @@ class Widgets:
 
     def area(self, name: str, label: str, value: str = "", hint: str = "", *, wide: bool = True, **more: Any) -> str:
         """Several lines."""
-        attributes = _attributes({"id": f"f-{name}", "name": name, "aria-describedby": f"h-{name}" if hint else None,
+        attributes = _attributes({"id": f"f-{name}", "name": name, "aria-describedby": f"h-f-{name}" if hint else None,
                                   **more})
         return _field(name, label, f"<textarea {attributes}>{_(value)}</textarea>", hint, wide)
 
     def select(self, name: str, label: str, options: Iterable[tuple[str, str]], value: str = "", hint: str = "",
                **more: Any) -> str:
         """One of a few: (value, label)."""
-        attributes = _attributes({"id": f"f-{name}", "name": name, "aria-describedby": f"h-{name}" if hint else None,
+        attributes = _attributes({"id": f"f-{name}", "name": name, "aria-describedby": f"h-f-{name}" if hint else None,
                                   **more})
         rows = "".join(f'<option value="{_(key)}"{" selected" if key == value else ""}>{_(text)}</option>'
                        for key, text in options)
@@ -90,10 +91,11 @@ def _(text: Any) -> str:
 def _attributes(given: Mapping[str, Any]) -> str:
     return " ".join(name.rstrip("_").replace("_", "-") if value is True else
                     f'{name.rstrip("_").replace("_", "-")}="{_(value)}"'
-                    for name, value in given.items() if value not in (None, False))
+                    for name, value in given.items() if value is not None and value is not False)
 
 
-def _field(name: str, label: str, field: str, hint: str, wide: bool) -> str:
-    said = f'<span class="hint" id="h-{_(name)}">{_(hint)}</span>' if hint else ""
-    return (f'<div class="field{" full" if wide else ""}"><label for="f-{_(name)}">{_(label)}</label>{field}{said}'
+def _field(name: str, label: str, field: str, hint: str, wide: bool, id: str = "") -> str:
+    id = id or f"f-{name}"
+    said = f'<span class="hint" id="h-{_(id)}">{_(hint)}</span>' if hint else ""
+    return (f'<div class="field{" full" if wide else ""}"><label for="{_(id)}">{_(label)}</label>{field}{said}'
             "</div>")

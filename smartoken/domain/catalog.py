@@ -63,6 +63,7 @@ class Channel:
     cancel_stops_billing: bool = True
     proxy: str = ""                    # URL of the proxy on the way to the provider
     settings: Mapping[str, Any] = field(default_factory=dict)
+    costs: Mapping[str, Price] = field(default_factory=dict)   # what the operator pays for a model, where known
     rev: int = 0
 
 
@@ -76,6 +77,37 @@ class Route:
     upstream_name: str
     endpoint: Any = None               # smartoken.engine.endpoint.Endpoint
     bridge: Any = None                 # smartoken.plugin.types.Bridge
+    cost: Price | None = None          # what the operator pays there, where known
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """When all that it says holds, a composite model picks among `pick` (all members when empty) by `order`."""
+
+    reason: str
+    pick: tuple[str, ...] = ()
+    order: str = "listed"              # listed, cheapest or fastest
+    tools: bool | None = None
+    images: bool | None = None
+    min_input: int = 0                 # tokens, estimated
+    max_input: int = 0                 # 0: no limit
+    languages: frozenset[str] = frozenset()
+    keywords: tuple[str, ...] = ()     # in lower case; one is enough
+    max_output_u: int | None = None    # only members whose output costs no more, per million tokens
+    max_first_ms: int = 0              # only members seen to be as quick as that
+
+
+@dataclass(frozen=True, slots=True)
+class Composite:
+    """A model that stands for one of its members each time; see engine/composite.py."""
+
+    members: tuple[str, ...]
+    rules: tuple[Rule, ...]            # the last one always holds
+    router: str = ""
+    tools: tuple[str, ...] = ()
+    max_rounds: int = 4
+    max_seconds: int = 60
+    max_cost_u: int = 0                # past it no further tool is run; 0 is no limit
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,6 +130,7 @@ class Model:
     ratios: tuple[str, ...] = ()
     durations: tuple[int, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    composite: Composite | None = None
     created: int = 0                   # seconds
     about: Mapping[str, str] = field(default_factory=dict)     # title, description, owned_by
 
@@ -111,3 +144,4 @@ class Snapshot:
     models_json: bytes                 # the ready answer of GET /v1/models
     seq: int = 0                       # the last entry of the CHANGES chain that it contains
     models_etag: str = ""              # of models_json, quotes included
+    shop: Any = None                   # smartoken.engine.storefront.Shop

@@ -11,10 +11,11 @@ from smartoken.domain.pricing import Micro, Pricing
 from smartoken.strict import Strict, Whole, decode
 
 SECRET_REFS = ("env:", "file:")  # how a reference to a secret begins (smartoken/secrets.py)
+PLUGIN_REFS = ("oauth:", "vault:")  # and those that a plugin opens (hook smartoken_secret)
 SEALED = "v1."  # how a sealed secret begins (engine/seal.py)
 
 WIRE_NAMES = {"chat": "openai.chat", "responses": "openai.responses", "images": "openai.images",
-              "videos": "openai.videos", "embeddings": "openai.embeddings", "speech": "openai.speech",
+              "videos": "openai.videos", "embeddings": "openai.embeddings", "speech": "openai.speech", "transcriptions": "openai.transcriptions",
               "messages": "anthropic.messages", "gemini": "gemini.generate"}
 """The short names an operator may write in `wire_api` and `bridges`."""
 
@@ -30,7 +31,8 @@ PRICED = {
     "text2image": ((), "per_image, or per_image_by_size for every one of available_sizes"),
     "text2video": (("video_price_per_second_by_resolution",), "video_price_per_second_by_resolution"),
     "embedding": (("input_per_mtok",), "input_per_mtok"),
-    "speech": (("per_mchar",), "per_mchar"),
+    "speech": ((), "per_mchar or per_audio_second"),
+    "transcription": ((), "per_audio_second, or input_per_mtok and output_per_mtok"),
 }
 
 
@@ -44,13 +46,55 @@ class Document(Strict):
 AnyDocument = TypeVar("AnyDocument", bound=Document)
 
 
+Order = Literal["listed", "cheapest", "fastest"]
+
+
+class RuleDoc(Document):
+    """When all that it says of the request holds, one of `pick` (else of all members) answers: by `order`, and of those
+    that keep below the ceilings. `reason` is what clients read in `thinking`; without one it is told from the rule.
+    """
+
+    ID: ClassVar[str] = "reason"
+
+    reason: Annotated[str, Field(max_length=200)] = ""
+    pick: list[Slug] = Field(default_factory=list)
+    order: Order = "listed"
+    tools: bool | None = None
+    images: bool | None = None
+    min_input_tokens: Count = 0
+    max_input_tokens: Count = 0
+    languages: list[Literal["ar", "el", "he", "hi", "ja", "ko", "latin", "ru", "th", "zh"]] = Field(default_factory=list)
+    keywords: list[Text] = Field(default_factory=list)
+    max_output_per_mtok: Micro | None = None
+    max_first_ms: Count = 0
+
+
+class CompositeDoc(Document):
+    """Members in the order of the last resort, rules of which the first that holds counts, tools run on the server.
+
+    `order` picks where no rule holds. `router` names a plugin's picker, asked before the rules. A request runs tools in
+    at most `max_rounds` rounds, `max_seconds` in all, and none any more once it costs `max_cost` (0: no limit).
+    """
+
+    ID: ClassVar[str] = "members"
+
+    members: Annotated[list[Slug], Field(min_length=1, max_length=32)]
+    rules: list[RuleDoc] = Field(default_factory=list)
+    order: Order = "listed"
+    router: str = ""
+    tools: list[Name] = Field(default_factory=list)
+    max_rounds: Annotated[Whole, Field(ge=1, le=16)] = 4
+    max_seconds: Annotated[Whole, Field(ge=1, le=600)] = 60
+    max_cost: Micro = 0
+
+
 class ModelDoc(Document):
     """What clients may ask for. `created` (seconds) and `price_rev` (`slug@n`) are set by the catalog's writer."""
 
     ID: ClassVar[str] = "slug"
 
     slug: Slug
-    type: Literal["llm", "text2image", "text2video", "embedding", "speech"] = "llm"
+    type: Literal["llm", "text2image", "text2video", "embedding", "speech", "transcription"] = "llm"
     owned_by: str = "smartoken"
     title: str = ""
     description: str = ""
@@ -68,12 +112,30 @@ class ModelDoc(Document):
     public: bool = True                # False: sold, but not listed
     created: Count = 0
     settings: dict[str, Any] = Field(default_factory=dict)
+    composite: CompositeDoc | None = None
+
+    @model_validator(mode="after")
+    def _members_and_rules_agree(self) -> Self:
+        if self.composite is not None:
+            if self.type != "llm":
+                raise ValueError("'composite': only an llm can stand for other models")
+            if self.slug in self.composite.members:
+                raise ValueError("'composite.members': a composite model cannot be its own member")
+            for rule in self.composite.rules:
+                if strangers := set(rule.pick) - set(self.composite.members):
+                    raise ValueError(f"'composite.rules': {', '.join(sorted(strangers))} is not among the members")
+        return self
 
     @model_validator(mode="after")
     def _sold_at_a_price(self) -> Self:
         """Nothing is given away by omission: whatever a model of this type delivers has a price, 0 if need be."""
         names, remedy = PRICED[self.type]
         given = all(getattr(self.pricing, name) not in (None, {}) for name in names)
+        if self.type == "speech":
+            given = self.pricing.per_mchar is not None or self.pricing.per_audio_second is not None
+        if self.type == "transcription":
+            given = self.pricing.per_audio_second is not None or None not in (self.pricing.input_per_mtok,
+                                                                              self.pricing.output_per_mtok)
         if self.type == "text2image" and self.pricing.per_image is None:
             given = bool(self.available_sizes) and set(self.available_sizes) <= set(self.pricing.per_image_by_size)
         if not given:
@@ -97,7 +159,7 @@ class ChannelDoc(Document):
     `credential`: `env:NAME`, `file:path`, or sealed; clear text exists only on its way to the writer, which seals it.
     `wire_api`: the wires it may serve; empty is all that the provider speaks but those that must be switched on
     (compile.ASKED_FOR). `models`: {slug: the provider's name}, or a list of slugs whose name is the same; empty is
-    every model. `bridges`: wires of clients that it may serve by translation. `priority`: lower is tried first.
+    every model. `costs`: what the operator pays there for a model, for the margin. `bridges`: wires of clients that it may serve by translation. `priority`: lower is tried first.
     """
 
     ID: ClassVar[str] = "name"
@@ -119,6 +181,7 @@ class ChannelDoc(Document):
     cancel_stops_billing: bool | None = None       # None: as the provider declares
     proxy: str = ""
     settings: dict[str, Any] = Field(default_factory=dict)
+    costs: dict[Slug, Pricing] = Field(default_factory=dict)
 
     @field_validator("credential", mode="before")
     @classmethod
@@ -182,13 +245,46 @@ class KeyDoc(Document):
     created_ms: Count = 0
 
 
-DOCUMENTS: dict[str, type[Document]] = {"models": ModelDoc, "channels": ChannelDoc, "accounts": AccountDoc,
-                                        "keys": KeyDoc}
+class CategoryDoc(Document):
+    """A shelf of the storefront. `order`: lower comes first. Inactive ones are hidden with all that they hold."""
+
+    ID: ClassVar[str] = "slug"
+
+    slug: Name
+    title: Annotated[str, Field(min_length=1, max_length=120)]
+    description: str = ""
+    image: str = ""
+    order: Whole = 0
+    active: bool = True
+
+
+class ListingDoc(Document):
+    """A thing on a shelf: a model as a shop shows it. Hidden while it, its category or its model is inactive, or
+    its model is not public."""
+
+    ID: ClassVar[str] = "slug"
+
+    slug: Name
+    category: Name
+    model: Slug
+    title: Annotated[str, Field(min_length=1, max_length=120)]
+    summary: Annotated[str, Field(max_length=500)] = ""
+    description: str = ""
+    image: str = ""
+    tags: list[Text] = Field(default_factory=list)
+    featured: bool = False
+    order: Whole = 0
+    active: bool = True
+    created: Count = 0
+
+
+DOCUMENTS: dict[str, type[Document]] = {"models": ModelDoc, "channels": ChannelDoc, "categories": CategoryDoc,
+                                        "listings": ListingDoc, "accounts": AccountDoc, "keys": KeyDoc}
 
 
 def is_clear(credential: str) -> bool:
     """True for a credential that is neither empty, nor a reference, nor sealed: the secret itself."""
-    return bool(credential) and not credential.startswith((SEALED, *SECRET_REFS))
+    return bool(credential) and not credential.startswith((SEALED, *SECRET_REFS, *PLUGIN_REFS))
 
 
 def id_of(doc: Document) -> str:

@@ -28,8 +28,9 @@ Micro = Annotated[int, BeforeValidator(_amount), Field(ge=0, le=MAX_U)]
 class Pricing(Strict):
     """Prices of a model in µUSD. What is not given does not apply; free is an explicit 0.
 
-    Tokens are per million, images each, videos per second by resolution, speech per million characters. Cached
-    input costs what input costs unless it has a price of its own.
+    Tokens are per million, images each, videos per second by resolution, speech per million characters, audio per
+    second. Cached input costs what input costs unless it has a price of its own. `per_tool_call`: the surcharge of a
+    server-side tool of a composite model, by the tool's name.
     """
 
     input_per_mtok: Micro | None = None
@@ -40,6 +41,8 @@ class Pricing(Strict):
     per_image_by_size: dict[str, Micro] = Field(default_factory=dict)
     video_price_per_second_by_resolution: dict[str, Micro] = Field(default_factory=dict)
     per_mchar: Micro | None = None
+    per_audio_second: Micro | None = None
+    per_tool_call: dict[str, Micro] = Field(default_factory=dict)
 
     def price(self, rev: str) -> Price:
         """The light value that requests are charged by."""
@@ -50,7 +53,8 @@ class Pricing(Strict):
             cache_write_u=input_u if self.cache_write_per_mtok is None else self.cache_write_per_mtok,
             image_u=self.per_image or 0, image_by_size_u=MappingProxyType(dict(self.per_image_by_size)),
             video_second_u=MappingProxyType(dict(self.video_price_per_second_by_resolution)),
-            characters_u=self.per_mchar or 0)
+            characters_u=self.per_mchar or 0, audio_second_u=self.per_audio_second or 0,
+            tool_u=MappingProxyType(dict(self.per_tool_call)))
 
 
 def jumps(old: Pricing, new: Pricing) -> list[str]:

@@ -10,7 +10,8 @@ class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Counts that never overlap, so that cost is a plain sum of products.
 
     `input` is the part of the prompt billed in full: a wire whose prompt count includes cached tokens subtracts them.
-    `reasoning` is a part of `output`, for information only. `video_ms` is the length billed, in milliseconds.
+    `reasoning` is a part of `output`, for information only. `video_ms` and `audio_ms` are the length billed, in
+    milliseconds.
     """
 
     input: int = 0
@@ -21,6 +22,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     images: int = 0
     video_ms: int = 0
     characters: int = 0
+    audio_ms: int = 0
     source: str = REPORTED
 
     @property
@@ -80,7 +82,7 @@ class UsageSum(msgspec.Struct, gc=False, omit_defaults=True):
 class UsageRecord(msgspec.Struct, gc=False, omit_defaults=True):
     """The row of one finished request; keyed by `rid`, so that writing it twice is writing it once.
 
-    `split` says which pockets paid, in pUSD, and sums to `cost_p`. `at_ms` is the wall clock at the start.
+    `tools` are the calls of server-side tools charged in it. `split` says which pockets paid, in pUSD, and sums to `cost_p`. `at_ms` is the wall clock at the start.
     `status` is the outcome: 'ok', 'cut' (client left), 'broken' (upstream died), 'void' (nothing billable),
     'refused' (an upstream's 4xx), 'failed' (every channel failed), 'killed' (our process died; written by replay).
     """
@@ -104,3 +106,4 @@ class UsageRecord(msgspec.Struct, gc=False, omit_defaults=True):
     total_ms: int = 0
     attempts: list[Attempt] = []
     note: str = ""
+    tools: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""The catalog as a TOML file of [[models]] and [[channels]]: read, compared with the store, applied, written."""
+"""The catalog as a TOML file of [[models]], [[channels]], [[categories]] and [[listings]]: read, compared with the store, applied, written."""
 
 import tomllib
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ from smartoken.engine.changes import Catalog
 from smartoken.errors import ConfigError
 from smartoken.strict import decode, nearest
 
-TABLES = ("models", "channels")
+TABLES = ("models", "channels", "categories", "listings")
 WRITERS_OWN = ("_id", "rev", "price_rev", "created")   # fields that the catalog's writer sets, not the file
 ADD, CHANGE, REMOVE = "add", "change", "remove"
 
@@ -44,7 +44,7 @@ class Difference:
 
 
 def read(text: str, where: str) -> dict[str, list[Document]]:
-    """{"models": [...], "channels": [...]} of a TOML text, which errors call `where`. ConfigError names the key."""
+    """{"models": [...], "channels": [...], ...} of a TOML text, which errors call `where`. ConfigError names the key."""
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -132,6 +132,8 @@ def _toml(value: Any) -> str:
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{_toml_key(key)} = {_toml(inner)}" for key, inner in value.items()
                                 if inner is not None) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
     return tomli_w.dumps({"_": value})[len("_ = "):].rstrip("\n")
 
 

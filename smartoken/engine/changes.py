@@ -5,6 +5,7 @@ die between the two, so followers read everything anew once a minute besides.
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 import secrets
@@ -12,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 
-from smartoken.domain.documents import SEALED, ChannelDoc, Document, ModelDoc, id_of, is_clear, to_store
+from smartoken.domain.documents import SEALED, ChannelDoc, Document, ListingDoc, ModelDoc, id_of, is_clear, to_store
 from smartoken.engine import chain
 from smartoken.engine.seal import Sealer
 from smartoken.errors import StoreAway
@@ -100,6 +101,9 @@ class Catalog:
         if isinstance(doc, ModelDoc):
             created = doc.created or (old or {}).get("created") or self._now_ms() // 1000
             doc = doc.model_copy(update={"created": created, "price_rev": await self._price_rev(doc, old)})
+        if isinstance(doc, ListingDoc):
+            doc = doc.model_copy(update={"created": doc.created or (old or {}).get("created")
+                                         or self._now_ms() // 1000})
         new = to_store(doc)
         new["rev"] = old["rev"] if old else 0
         return new
@@ -180,14 +184,20 @@ async def head_seq(store: Store) -> int:
     return head.seq if head else 0
 
 
-async def follow(store: Store, after: int, *, poll_s: float = 1.0, resync_s: float = 60.0) -> AsyncIterator[Batch]:
+async def follow(store: Store, after: int, *, poll_s: float = 1.0, resync_s: float = 60.0,
+                 hint: asyncio.Event | None = None) -> AsyncIterator[Batch]:
     """Changes after entry `after`, asked for every `poll_s`; a batch comes at each poll, mostly an empty one.
 
+    Whoever sets `hint` has it asked at once.
     While the store is away nothing comes (logged once); it goes on where it was, for ever, until cancelled.
     """
     synced, away = time.monotonic(), False
+    hint = hint or asyncio.Event()
     while True:
-        await asyncio.sleep(poll_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(poll_s):
+                await hint.wait()
+        hint.clear()
         try:
             entries = await store.entries(CHANGES, after=after, limit=PAGE)
         except StoreAway as error:

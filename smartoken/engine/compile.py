@@ -2,41 +2,33 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
-from smartoken.domain.catalog import Channel, Model, Route, Snapshot
-from smartoken.domain.documents import SEALED, ChannelDoc, ModelDoc, from_store
+from smartoken.domain.catalog import Channel, Composite, Model, Route, Rule, Snapshot
+from smartoken.domain.documents import SEALED, ChannelDoc, CompositeDoc, ModelDoc, RuleDoc, from_store
 from smartoken.domain.pricing import Pricing
 from smartoken.engine.endpoint import Endpoint, endpoint_of
+from smartoken.engine.problem import Problem
 from smartoken.engine.seal import Sealer
+from smartoken.engine.storefront import compile_storefront
 from smartoken.errors import ConfigError
-from smartoken.plugin.types import Bridge, Provider
+from smartoken.plugin.types import Bridge, Provider, Wire
 from smartoken.strict import nearest
 
 ASKED_FOR = frozenset({"openai.responses"})
 """Wires that a channel serves only when its `wire_api` names them."""
 
-TYPES_OF_WIRE = {"chat": "llm", "responses": "llm", "messages": "llm", "generate": "llm", "images": "text2image", "videos": "text2video",
-                 "embeddings": "embedding", "speech": "speech"}
+TYPES_OF_WIRE = {"chat": "llm", "responses": "llm", "messages": "llm", "generate": "llm", "images": "text2image",
+                 "videos": "text2video", "embeddings": "embedding", "speech": "speech",
+                 "transcriptions": "transcription"}
 """What a wire carries, by the last word of its name; a wire of another name carries every type of model."""
 
 
 Endpoints = dict[tuple[str, str], Endpoint]    # by channel and path: one for all models
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something of the catalog that does not work: where ("channel 'deepseek'"), what, and how to mend it."""
-
-    where: str
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.what}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +37,9 @@ class Gifts:
 
     providers: Mapping[str, Provider]
     bridges: Mapping[tuple[str, str], Bridge] = field(default_factory=dict)
+    wires: Mapping[str, Any] = field(default_factory=dict)
+    routers: Mapping[str, Any] = field(default_factory=dict)
+    tools: Mapping[str, Any] = field(default_factory=dict)
 
 
 def compile_snapshot(documents: Mapping[str, Iterable[dict[str, Any]]], gifts: Any, sealer: Sealer,
@@ -59,7 +54,8 @@ def compile_snapshot(documents: Mapping[str, Iterable[dict[str, Any]]], gifts: A
                      lambda stored: _channel(stored, gifts, sealer, secret, problems))
     for name, channel in list(channels.items()):
         try:
-            endpoints |= {(name, path): endpoint_of(channel, path) for path in channel.wires.values()}
+            endpoints |= {(name, path): endpoint_of(channel, path, _type_of(gifts, wire))
+                          for wire, path in channel.wires.items()}
         except Exception as error:         # an odd URL or header (ValueError), or whatever a plugin's `auth` raises
             said = error if isinstance(error, ValueError) else type(error).__name__
             problems.append(Problem(f"channel '{name}'", f"no request can be made of its URL, headers and credential: "
@@ -67,14 +63,18 @@ def compile_snapshot(documents: Mapping[str, Iterable[dict[str, Any]]], gifts: A
             del channels[name]
     models = _each(documents["models"], "model", problems,
                    lambda stored: _model(stored, list(channels.values()), endpoints, gifts.bridges))
+    for slug, model in list(models.items()):
+        if model.composite is not None:
+            models[slug] = _composed(model, models, gifts, problems)
     for model in models.values():
-        if not model.routes:
+        if not model.routes and model.composite is None:
             problems.append(Problem(f"model '{model.slug}'", "no channel serves it; name it in the 'models' of a "
                                                              "channel whose provider has such a model"))
+    shop = compile_storefront(documents.get("categories", ()), documents.get("listings", ()), models, problems)
     listed = [dict(model.public) for _, model in sorted(models.items()) if model.public]
     models_json = msgspec.json.encode({"object": "list", "data": listed})
     etag = f'"{hashlib.sha256(models_json).hexdigest()[:32]}"'
-    return Snapshot(MappingProxyType(models), MappingProxyType(channels), models_json, seq, etag), tuple(problems)
+    return Snapshot(MappingProxyType(models), MappingProxyType(channels), models_json, seq, etag, shop), tuple(problems)
 
 
 def _each(stored: Iterable[dict[str, Any]], what: str, problems: list[Problem], make: Callable) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def _channel(stored: dict[str, Any], gifts: Any, sealer: Sealer, secret: Callabl
         cancel_stops_billing=(provider.cancel_stops_billing if doc.cancel_stops_billing is None
                               else doc.cancel_stops_billing),
         proxy=doc.proxy, settings=MappingProxyType({**provider.quirks, **doc.settings}),
-        rev=stored["rev"])
+        costs=MappingProxyType({slug: pricing.price("") for slug, pricing in doc.costs.items()}), rev=stored["rev"])
 
 
 def _base_url(provider: Provider) -> str:
@@ -168,27 +168,79 @@ def _model(stored: dict[str, Any], channels: list[Channel], endpoints: Endpoints
         max_output=doc.max_output, rpm=doc.rpm, tpm=doc.tpm, sizes=tuple(doc.available_sizes),
         ratios=tuple(doc.available_ratios), durations=tuple(doc.available_durations),
         settings=MappingProxyType(dict(doc.settings)), created=doc.created,
-        about=MappingProxyType({"title": doc.title, "description": doc.description, "owned_by": doc.owned_by}))
+        about=MappingProxyType({"title": doc.title, "description": doc.description, "owned_by": doc.owned_by}),
+        composite=_composite(doc.composite) if doc.composite is not None else None)
+
+
+def _composite(doc: CompositeDoc) -> Composite:
+    last = Rule("no rule held" if doc.rules else "the first member that is well" if doc.order == "listed" else "",
+                order=doc.order)
+    return Composite(tuple(dict.fromkeys(doc.members)), (*map(_rule, doc.rules), last), doc.router, tuple(doc.tools),
+                     doc.max_rounds, doc.max_seconds, doc.max_cost)
+
+
+def _rule(doc: RuleDoc) -> Rule:
+    return Rule(doc.reason, tuple(doc.pick), doc.order, doc.tools, doc.images, doc.min_input_tokens,
+                doc.max_input_tokens, frozenset(doc.languages), tuple(word.lower() for word in doc.keywords),
+                doc.max_output_per_mtok, doc.max_first_ms)
+
+
+def _composed(model: Model, models: Mapping[str, Model], gifts: Any, problems: list[Problem]) -> Model:
+    """A composite model with those of its members that there are. It is reached by any way that reaches one of them."""
+    where, composite = f"model '{model.slug}'", model.composite
+    for what, names, known in (("router", (composite.router,) if composite.router else (), gifts.routers),
+                               ("tools", composite.tools, gifts.tools)):
+        problems += [Problem(where, f"'composite.{what}': no enabled plugin brings '{name}'{nearest(name, known)}")
+                     for name in names if name not in known]
+    members = []
+    for slug in composite.members:
+        member = models.get(slug)
+        if member is None:
+            problems.append(Problem(where, f"'composite.members': there is no active model '{slug}'"))
+        elif member.composite is not None or member.type != "llm":
+            problems.append(Problem(where, f"'composite.members': '{slug}' is itself a composite model, or no llm; name "
+                                           "the models that shall answer"))
+        else:
+            members.append(member)
+    routes: dict[str, tuple[Route, ...]] = {}
+    for member in members:
+        for wire, found in member.routes.items():
+            routes[wire] = routes.get(wire, ()) + found
+    if not routes:
+        problems.append(Problem(where, "none of its members is served by a channel"))
+    composite = replace(composite, members=tuple(member.slug for member in members),
+                        router=composite.router if composite.router in gifts.routers else "",
+                        tools=tuple(name for name in composite.tools if name in gifts.tools))
+    return replace(model, routes=MappingProxyType(routes), composite=composite)
 
 
 def _routes(doc: ModelDoc, channels: list[Channel], endpoints: Endpoints,
             bridges: Mapping[tuple[str, str], Bridge]) -> dict[str, tuple[Route, ...]]:
     """{wire of the client: routes}, native ones before bridged ones, then by priority, then by name."""
     found: dict[str, list[Route]] = {}
+    if doc.composite is not None:
+        return {}
     for channel in channels:
         if channel.models and doc.slug not in channel.models:
             continue
         upstream_name = channel.models.get(doc.slug, doc.slug)
         wires = {wire: path for wire, path in channel.wires.items() if _carries(wire, doc.type)}
+        cost = channel.costs.get(doc.slug)
         for wire, path in wires.items():
-            found.setdefault(wire, []).append(Route(channel, wire, path, upstream_name, endpoints[channel.name, path]))
+            found.setdefault(wire, []).append(
+                Route(channel, wire, path, upstream_name, endpoints[channel.name, path], cost=cost))
         for source in channel.bridges - wires.keys():
             target = next((wire for wire in wires if (source, wire) in bridges), None)
             if target and _carries(source, doc.type):
                 found.setdefault(source, []).append(
                     Route(channel, target, wires[target], upstream_name, endpoints[channel.name, wires[target]],
-                          bridges[source, target]))
+                          bridges[source, target], cost))
     return {wire: tuple(sorted(routes, key=_order)) for wire, routes in sorted(found.items())}
+
+
+def _type_of(gifts: Any, wire: str) -> str:
+    found = gifts.wires.get(wire)
+    return found.content_type if isinstance(found, Wire) else "application/json"
 
 
 def _order(route: Route) -> tuple[bool, int, str]:

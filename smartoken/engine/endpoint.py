@@ -36,12 +36,12 @@ def head_for(endpoint: Endpoint, method: str, model: str, suffix: str, lines: by
     return head[:-len(LENGTH)] + lines + LENGTH if lines else head
 
 
-def endpoint_of(channel: Channel, path: str) -> Endpoint:
+def endpoint_of(channel: Channel, path: str, content_type: str = "application/json") -> Endpoint:
     """The Endpoint of a channel for a wire's path below its base URL."""
     url = urlsplit(channel.base_url.rstrip("/") + path)
     origin = Origin.of(channel.base_url, proxy=channel.proxy or None)
     target = url.path + (f"?{url.query}" if url.query else "")
-    headers = [("Content-Type", "application/json"), ("Accept", "*/*"), ("User-Agent", USER_AGENT),
+    headers = [("Content-Type", content_type), ("Accept", "*/*"), ("User-Agent", USER_AGENT),
                *channel.provider.headers, *channel.provider.auth(channel.credential)]
     limits = Limits(first_byte_s=channel.first_byte_s, idle_s=channel.idle_s, total_s=channel.total_s)
     return Endpoint(origin, render_head("POST", target, url.netloc, headers), limits)

@@ -19,7 +19,7 @@ from smartoken.engine.people import People
 from smartoken.engine.routing import RetryBudget
 from smartoken.engine.seal import Sealer
 from smartoken.engine.snapshot import SnapshotKeeper
-from smartoken.ports import Clock, Limiter, Store
+from smartoken.ports import Clock, Limiter, Media, Store
 from smartoken.upstream.pool import Pool
 
 
@@ -55,6 +55,8 @@ class Gateway:
     retries: RetryBudget = field(default_factory=RetryBudget)
     calls: set = field(default_factory=set)         # engine.relay.Call, those that hold money
     estimates: dict[str, Estimate] = field(default_factory=dict)
+    media: Media | None = None                      # where results are kept
+    jobs: Any = None                                # engine.jobs.Jobs: long generations
     answers: Answers = field(init=False)            # closed with the store
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ import email.utils
 import time
 from dataclasses import dataclass
 
-from smartoken.domain.catalog import Route
+from smartoken.domain.catalog import Channel, Route
 from smartoken.plugin.types import BROKE, CALLER, COOL, CREDENTIAL, MISSING, RETRY, Failure, Provider
 
 S = 1_000_000  # microseconds
@@ -87,7 +87,7 @@ class HealthBook:
 
     def __init__(self) -> None:
         self._health: dict[tuple[str, str, int], Health] = {}
-        self._rest: dict[tuple[str, int], int] = {}
+        self._rest: dict[tuple[str, int, int], int] = {}
         self.alarms: dict[str, str] = {}  # channel: why an operator must look at it
 
     def of(self, route: Route, slug: str) -> Health:
@@ -111,7 +111,7 @@ class HealthBook:
         channel = route.channel
         until = health.rest_until_us
         if self._rest:
-            until = max(until, self._rest.get((channel.name, channel.rev), 0))
+            until = max(until, self._rest.get(_now_of(channel), 0))
         return max(0, until - now_us)
 
     def ejected(self, health: Health, now_us: int) -> bool:
@@ -163,7 +163,7 @@ class HealthBook:
             if meaning == COOL:
                 health.rest_until_us = max(health.rest_until_us, until)
             else:
-                key = (channel.name, channel.rev)
+                key = _now_of(channel)
                 self._rest[key] = max(self._rest.get(key, 0), until)
         if meaning in (BROKE, CREDENTIAL, MISSING):
             self.alarms[channel.name] = f"{meaning}: {message}"[:300]
@@ -181,3 +181,8 @@ class HealthBook:
             health.good += 1
         else:
             health.bad += 1
+
+
+def _now_of(channel: Channel) -> tuple[str, int, int]:
+    """The channel as it is: another revision is another chance, and so is another credential behind the same reference."""
+    return channel.name, channel.rev, hash(channel.credential)

@@ -139,7 +139,7 @@ class People:
     def new_totp(self, name: str) -> tuple[str, str]:
         """(secret, the otpauth: URI that an app reads): not in force until `set_totp`."""
         secret = pyotp.random_base32()
-        return secret, pyotp.TOTP(secret).provisioning_uri(name, issuer_name=ISSUER)
+        return secret, pyotp.TOTP(secret).provisioning_uri(name=name, issuer_name=ISSUER)
 
     async def set_totp(self, name: str, secret: str, code: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """Turn the second factor on, proved by a code; with an empty secret off. Refusal 400 for a wrong code."""

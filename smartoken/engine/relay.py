@@ -11,18 +11,19 @@ It is one file because every function in it moves that one state.
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Protocol
 
 from smartoken.domain.money import ceil_u
+from smartoken.domain.price import token_cost_p, tools_cost_p
 from smartoken.domain.usage import Attempt, Usage
-from smartoken.engine import admission, routing, settle
+from smartoken.engine import admission, composite, routing, settle
 from smartoken.engine.bridged import BridgedReader
 from smartoken.engine.endpoint import head_for
 from smartoken.engine.health import meaning_of, rest_s
 from smartoken.errors import Refusal, refuse
-from smartoken.plugin.types import CALLER, ELSEWHERE, RETRY, Failure
+from smartoken.plugin.types import CALLER, CREDENTIAL, ELSEWHERE, RETRY, Failure, Look, Told
 from smartoken.upstream.origin import header_line
 
 log = logging.getLogger("smartoken.relay")
@@ -30,6 +31,7 @@ log = logging.getLogger("smartoken.relay")
 JSON = b"application/json"
 SSE = b"text/event-stream; charset=utf-8"
 STREAM_HEADERS = b"Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
+NO_USAGE = Usage()
 DRAIN_S = 60             # how long an abandoned stream is read to its end where cancelling would not save money
 DRAIN_SHARE_PCT = 5      # and by how many of the streams in flight
 NOTHING: Mapping[bytes, bytes] = MappingProxyType({})
@@ -47,14 +49,17 @@ class Client(Protocol):
 
     def finish(self) -> None: ...
 
+    def abort(self) -> None: ...
+
 
 class Call:
     """See the module's docstring."""
 
-    __slots__ = ("account", "ask", "at_ms", "attempt_us", "attempts", "body_size", "client", "committed", "counted",
-                 "done", "exchange", "extra", "first_us", "gateway", "headers", "health", "hold", "key", "left",
-                 "model", "parts", "passed", "pin", "price", "reader", "rid", "route", "routes", "show_cost", "slot",
-                 "started_us", "status", "timer", "tried", "wants", "watch", "wire")
+    __slots__ = ("account", "ask", "at_ms", "attempt_us", "attempts", "behind", "body_size", "client", "committed",
+                 "cost_p", "counted", "done", "exchange", "extra", "first_us", "gateway", "headers", "health", "hold",
+                 "key", "left", "limited", "line", "look", "model", "parts", "passed", "pin", "price", "reader",
+                 "renewal", "rid", "route", "routes", "served", "show_cost", "slot", "stages", "started_us", "status",
+                 "timer", "tools", "tried", "usage", "wants", "watch", "wire")
 
     def __init__(self, gateway: Any, client: Client, wire: Any, ask: Any, key: Any, account: Any, rid: str,
                  pin: str | None, show_cost: bool, extra: bytes, passed: Mapping[bytes, bytes] = NOTHING):
@@ -72,7 +77,15 @@ class Call:
         self.parts: list[bytes] = []
         self.headers: list[tuple[bytes, bytes]] = []
         self.slot = -1
+        self.renewal: asyncio.Task | None = None
         self.wants = ()
+        self.line: list[composite.Pick] | None = None   # of a composite model: whom to ask, in order
+        self.look: Look | None = None                   # what its rules are asked about; None: look at the ask
+        self.behind: list[composite.Pick] = []          # those of them who are still to be asked
+        self.limited = True             # False: an earlier round of the same request took from the limits
+        self.tools: dict[str, int] = {}                 # server-side tools charged with this call
+        self.stages: list[dict[str, Any]] = []
+        self.usage, self.cost_p = NO_USAGE, 0           # once it is settled
 
     # -- before the upstream -------------------------------------------------------------------------------------------
 
@@ -84,12 +97,12 @@ class Call:
                          retry_after_s=30)
         self.model = model = admission.model_for(gateway.snapshots.current, self.key, ask.slug)
         self.price = model.price
-        self.routes = routing.routes_of(model, ask.wire, self.pin)
-        admission.run_gates(gateway.registry.gates, self.key, ask)
         estimate = gateway.estimate(model.slug)
-        ceiling_p = admission.ceiling_p(model, estimate, ask)
+        self._line_up(estimate.input(self.body_size))
+        admission.run_gates(gateway.registry.gates, self.key, ask)
+        ceiling_p = self._ceiling_p(estimate)
         tokens = estimate.input(self.body_size) + (ask.max_output or estimate.output(model.max_output))
-        wants = admission.wants_of(self.key, self.account, model, 0 if ask.free else tokens)
+        wants = admission.wants_of(self.key, self.account, model, 0 if ask.free else tokens) if self.limited else ()
         self.hold = gateway.leases.place(self.account, model.slug, ceiling_p)
         if self.hold is None:
             return False
@@ -108,8 +121,44 @@ class Call:
     async def prepare(self) -> None:
         """Get money to hold from; Refusal 402, 403 or 503 when there is none."""
         gateway = self.gateway
-        ceiling_p = admission.ceiling_p(self.model, gateway.estimate(self.model.slug), self.ask)
+        ceiling_p = self._ceiling_p(gateway.estimate(self.model.slug))
         await gateway.leases.ready(self.account, self.model.slug, ceiling_p)
+
+    def _ceiling_p(self, estimate: Any) -> int:
+        return admission.ceiling_p(self.model, estimate, self.ask) + tools_cost_p(self.price, self.tools)
+
+    def _line_up(self, tokens: int) -> None:
+        """The routes to ask. A composite model's are its members', one member after the other."""
+        gateway, model, ask = self.gateway, self.model, self.ask
+        if model.composite is None:
+            self.served = model
+            self.routes = routing.routes_of(model, ask.wire, self.pin)
+            self.stages = [{"stage": "route", "picked": model.slug, "reason": "the model that was asked for"}]
+            return
+        if self.line is None:
+            members = composite.members_now(model, ask, gateway.snapshots.current, gateway.health,
+                                            gateway.clock.mono_us(), tokens, self.pin)
+            if not members:
+                routing.routes_of(model, ask.wire, self.pin)
+                raise refuse("upstream", f"No member of the model '{model.slug}' is served at the moment.",
+                             code="no_channel", retry_after_s=30)
+            said = composite.routed(gateway.registry.routers, model.composite, ask, members)
+            look = self.look or composite.look_at(self.wire, ask)
+            self.line = composite.line_up(model.composite, look, tokens, members, said)
+        self.behind = list(self.line)
+        self._next_member("")
+
+    def _next_member(self, failed: str) -> bool:
+        """Turn to the next member in line; False when there is none."""
+        if not self.behind:
+            return False
+        picked = self.behind.pop(0)
+        self.served = self.gateway.snapshots.current.models[picked.slug]
+        self.routes = routing.routes_of(self.served, self.ask.wire, self.pin)
+        self.tried.clear()
+        reason = f"{failed} did not answer; next: {picked.reason}" if failed else picked.reason
+        self.stages = [{"stage": "route", "picked": picked.slug, "reason": reason}]
+        return True
 
     def begin(self) -> None:
         """The hold is there: into the journal, then to the first channel."""
@@ -123,7 +172,9 @@ class Call:
         now_us = gateway.clock.mono_us()
         ask = self.ask
         affinity = f"{self.account.id}|{ask.affinity}" if ask.affinity else ""
-        found = routing.pick(gateway.health, self.model.slug, self.routes, self.tried, now_us, affinity)
+        found = routing.pick(gateway.health, self.served.slug, self.routes, self.tried, now_us, affinity)
+        while found is None and self._next_member(self.served.slug):
+            found = routing.pick(gateway.health, self.served.slug, self.routes, self.tried, now_us, affinity)
         if found is None:
             self._give_up()
             return
@@ -259,7 +310,20 @@ class Call:
         now_us = self.gateway.clock.mono_us()
         self.gateway.health.succeeded(self.route, self.health, now_us, now_us - self.attempt_us)
         if not self.left:
-            self.client.start(200, SSE, self.extra + STREAM_HEADERS)
+            self.client.start(200, self._type(SSE), self.extra + STREAM_HEADERS)
+
+    def _type(self, usual: bytes) -> bytes:
+        """The Content-Type of a good answer."""
+        if self.wire.answer_type is None:
+            return usual
+        return self.wire.answer_type(header(self.headers, b"content-type"))
+
+    def _add_told(self, data: bytes, cost_u: int) -> bytes:
+        """What the wire tells at the end of an answer."""
+        wire = self.wire
+        if wire.tell is None:
+            return wire.add_cost(data, cost_u)
+        return wire.tell(data, Told(self.ask.slug, cost_u, self.usage, self.stages))
 
     def _end_stream(self, out: bytes = b"") -> None:
         """`out`: of the batch that ended it, not yet with the client."""
@@ -277,11 +341,11 @@ class Call:
             self._broken("The stream ended before its time.")
             return
         self.counted = reader.counted
-        status = "broken" if reader.failure else "cut" if self.left else "ok"
-        self._attempted("broken" if reader.failure else "ok")
-        cost_p = settle.finish(self, status, reader.usage(), self.counted)
+        status, usage = "broken" if reader.failure else "cut" if self.left else "ok", reader.usage()
+        self._attempted("broken" if reader.failure else "ok", usage)
+        cost_p = settle.finish(self, status, usage, self.counted)
         if self.show_cost:
-            rest = out + reader.cost_event(self.wire.add_cost, ceil_u(cost_p)) + rest[len(out):]
+            rest = out + reader.cost_event(self._add_told, ceil_u(cost_p)) + rest[len(out):]
         self._last(lambda: self._close_stream(rest))
 
     def _close_stream(self, rest: bytes) -> None:
@@ -300,16 +364,16 @@ class Call:
             return
         now_us = self.gateway.clock.mono_us()
         self.gateway.health.succeeded(self.route, self.health, now_us, now_us - self.attempt_us)
-        self._attempted("ok")
+        self._attempted("ok", usage)
         self._note_answer(data)
         if self.route.bridge is not None:
             data = self.route.bridge.answer(data, self.ask)
         cost_p = settle.finish(self, "cut" if self.left else "ok", usage, counted)
         if self.left:
             return
-        if self.show_cost and self.wire.add_cost is not None:
-            data = self.wire.add_cost(data, ceil_u(cost_p))
-        self._last(lambda: self.client.answer(200, JSON, data, self.extra))
+        if self.show_cost and (self.wire.add_cost is not None or self.wire.tell is not None):
+            data = self._add_told(data, ceil_u(cost_p))
+        self._last(lambda: self.client.answer(200, self._type(JSON), data, self.extra))
 
     def _note_answer(self, data: bytes) -> None:
         """Remember which channel keeps this answer, for those that go on from it."""
@@ -331,6 +395,11 @@ class Call:
     def _attempt_failed(self, meaning: str, failure: Failure) -> None:
         """Before anything was committed: the next channel, or the end."""
         gateway, now_us = self.gateway, self.gateway.clock.mono_us()
+        renew = self.route.channel.provider.renew
+        if meaning == CREDENTIAL and renew is not None and self.renewal is None and not self.left:
+            self._attempted("renewing")
+            self.renewal = asyncio.get_running_loop().create_task(self._renew(renew, failure))
+            return
         wait_s = failure.rest_s
         if wait_s is None and self.status:
             wait_s = rest_s(header(self.headers, b"retry-after"))
@@ -341,11 +410,36 @@ class Call:
             self._refuse(Refusal(status, "invalid_request_error", failure.message or "The upstream refused the request.",
                                  code=failure.code or None), "refused")
             return
-        if (self.pin is not None or self.left or len(self.attempts) >= routing.MAX_ATTEMPTS
-                or not gateway.retries.retry(now_us)):
+        if (self.left or not self._may_go_on() or not gateway.retries.retry(now_us)):
             self._give_up(failure if meaning == ELSEWHERE else None)
             return
         self._send()
+
+    def _may_go_on(self) -> bool:
+        """Whether one more attempt is left: three for a model, and for each member that a composite model turns to."""
+        if self.pin is None and len(self.tried) < routing.MAX_ATTEMPTS:
+            return True
+        return self._next_member(self.served.slug)
+
+    async def _renew(self, renew: Callable[[str], Awaitable[bool]], failure: Failure) -> None:
+        """The credential has expired: once per call a newer one is asked for, and the same channel tried with that."""
+        try:
+            renewed = await renew(self.route.channel.credential)
+            if self.done:
+                return
+            model = self.gateway.snapshots.current.models.get(self.served.slug)
+            if not renewed or model is None:
+                self._attempt_failed(CREDENTIAL, failure)
+                return
+            failed = {route.channel.name for route in self.tried} - {self.route.channel.name}
+            self.served = model
+            self.routes = routing.routes_of(model, self.ask.wire, self.pin)
+            self.tried = [route for route in self.routes if route.channel.name in failed]
+            self._send()
+        except Refusal as refusal:
+            self._refuse(refusal)
+        except Exception:
+            self.fault()
 
     def _give_up(self, foreign: Failure | None = None) -> None:
         """No channel is left. `foreign`: the last one could not read what another had made, and that is the answer."""
@@ -354,12 +448,12 @@ class Call:
             self._refuse(refuse("invalid_request", foreign.message, code=foreign.code or None))
             return
         now_us = gateway.clock.mono_us()
-        if routing.resting_long(gateway.health, self.model.slug, self.routes, now_us):
-            wait_s = routing.soonest_s(gateway.health, self.model.slug, self.routes, now_us)
+        if routing.resting_long(gateway.health, self.served.slug, self.routes, now_us):
+            wait_s = routing.soonest_s(gateway.health, self.served.slug, self.routes, now_us)
             self._refuse(refuse("rate_limit", f"The model '{self.model.slug}' is used up until its limit is reset.",
                                 code="usage_limit_reached", retry_after_s=wait_s, should_retry=False), "failed")
             return
-        wait_s = routing.soonest_s(gateway.health, self.model.slug, self.routes, gateway.clock.mono_us())
+        wait_s = routing.soonest_s(gateway.health, self.served.slug, self.routes, gateway.clock.mono_us())
         where = f"Channel '{self.pin}'" if self.pin is not None else "Every channel"
         self._refuse(refuse("upstream", f"{where} failed for the model '{self.model.slug}'.", code="upstream_failed",
                             retry_after_s=wait_s), "failed")
@@ -375,11 +469,19 @@ class Call:
         """The upstream died in the middle of a committed stream: an honest event, and what was delivered is charged."""
         self._attempted("broken")
         settle.finish(self, "broken", self.reader.usage(), self.counted)
-        if not self.left:
-            refusal = refuse("upstream", "The upstream broke off its answer.", code="upstream_broke_off")
-            self.client.write(self.wire.refuse_in_stream(refusal, self.rid))
-            self.client.finish()
+        self._end_badly(refuse("upstream", "The upstream broke off its answer.", code="upstream_broke_off"))
         log.info("%s: channel %s broke off: %s", self.rid, self.route.channel.name, why)
+
+    def _end_badly(self, refusal: Refusal) -> None:
+        """The last words of a started stream; where its wire has none for that, the connection is cut."""
+        if self.left:
+            return
+        words = self.wire.refuse_in_stream(refusal, self.rid)
+        if words:
+            self.client.write(words)
+            self.client.finish()
+        else:
+            self.client.abort()
 
     def _stretch(self, counted: int) -> bool:
         """Look at the hold; extend it at three quarters. False when the money is at its end and the stream was cut."""
@@ -396,11 +498,8 @@ class Call:
         self._drop()
         self._attempted("out_of_money")
         settle.finish(self, "cut", self.reader.usage(), counted)
-        if not self.left:
-            refusal = refuse("insufficient_balance", "The balance is used up; the answer ends here.",
-                             code="insufficient_balance")
-            self.client.write(self.wire.refuse_in_stream(refusal, self.rid))
-            self.client.finish()
+        self._end_badly(refuse("insufficient_balance", "The balance is used up; the answer ends here.",
+                               code="insufficient_balance"))
         return False
 
     def fault(self) -> None:
@@ -416,9 +515,7 @@ class Call:
             self._refuse(refusal, "failed")
             return
         settle.finish(self, "broken", None, self.counted)
-        if not self.left:
-            self.client.write(self.wire.refuse_in_stream(refusal, self.rid))
-            self.client.finish()
+        self._end_badly(refusal)
 
     def stop(self) -> None:
         """The process ends: charge what was delivered; a call without an answer yet costs nothing."""
@@ -487,9 +584,11 @@ class Call:
         self.exchange = None
         self.gateway.health.ended(self.health)
 
-    def _attempted(self, result: str) -> None:
+    def _attempted(self, result: str, usage: Usage | None = None) -> None:
         ms = (self.gateway.clock.mono_us() - self.attempt_us) // 1000
-        self.attempts.append(Attempt(self.route.channel.name, result, self.status, ms))
+        cost = self.route.cost
+        cost_p = token_cost_p(cost, usage) if cost is not None and usage is not None else 0
+        self.attempts.append(Attempt(self.route.channel.name, result, self.status, ms, cost_p))
 
 
 class _HearsNothing:

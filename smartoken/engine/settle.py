@@ -12,7 +12,7 @@
 
 from typing import Any
 
-from smartoken.domain.price import token_cost_p
+from smartoken.domain.price import token_cost_p, tools_cost_p
 from smartoken.domain.usage import COUNTED, NONE, Usage, UsageRecord
 from smartoken.engine.journal import OpenFrame
 
@@ -25,7 +25,7 @@ def begin(call: Any) -> int:
     price = call.price
     return call.gateway.journal.begin(OpenFrame(
         rid=call.rid, acct=call.account.id, key=call.key.kid, model=call.model.slug, at_ms=call.at_ms,
-        wire=call.ask.wire, stream=call.ask.stream, price_rev=price.rev, input_u=price.input_u,
+        wire=call.wire.name, stream=call.ask.stream, price_rev=price.rev, input_u=price.input_u,
         output_u=price.output_u, input_tokens=call.gateway.estimate(call.model.slug).input(call.body_size),
         lease=call.hold.lease.id, parts=call.hold.parts))
 
@@ -50,14 +50,18 @@ def finish(call: Any, status: str, usage: Usage | None, counted: int, http_statu
         cost_p = 0
     else:
         cost_p = token_cost_p(call.price, usage)
+    if status not in FREE:
+        cost_p += tools_cost_p(call.price, call.tools)
+    call.usage, call.cost_p = usage, cost_p
     split = gateway.leases.settle(call.hold, cost_p)
     now_us = gateway.clock.mono_us()
     record = UsageRecord(
         rid=call.rid, acct=call.account.id, key=call.key.kid, model=call.model.slug, at_ms=call.at_ms,
-        wire=call.ask.wire, channel=call.route.channel.name if call.route is not None else "", status=status,
+        wire=call.wire.name, channel=call.route.channel.name if call.route is not None else "", status=status,
         http_status=http_status, usage=usage, price_rev=call.price.rev, cost_p=cost_p, lease=call.hold.lease.id,
         split=split, stream=call.ask.stream, first_ms=call.first_us // 1000,
-        total_ms=(now_us - call.started_us) // 1000, attempts=call.attempts)
+        total_ms=(now_us - call.started_us) // 1000, attempts=call.attempts,
+        tools=call.tools)
     if call.slot >= 0:
         gateway.journal.done(call.slot, record)
     for want in call.wants:

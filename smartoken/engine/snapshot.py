@@ -21,7 +21,7 @@ from smartoken.secrets import resolve
 
 log = logging.getLogger("smartoken.catalog")
 
-COMPILED = ("models", "channels")
+COMPILED = ("models", "channels", "categories", "listings")
 LAST_KNOWN = "catalog.json"
 
 
@@ -43,6 +43,7 @@ class SnapshotKeeper:
         self._compiled_from = b""          # what `current` was made of, see _essence
         self._stale = False                # a refresh is due, because one failed or changes were heard
         self._unheard = False              # a listener missed a batch
+        self._hint = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -75,8 +76,16 @@ class SnapshotKeeper:
             await asyncio.to_thread(self._write_last_known, seq, documents)
         self._stale = False
 
+    def poke(self) -> None:
+        """Somebody says that the catalog changed: ask the store now instead of at the next poll."""
+        self._hint.set()
+
+    def listen(self, listener: Callable[[Batch], Awaitable[None]]) -> None:
+        """Let one more hear every batch."""
+        self._listeners = (*self._listeners, listener)
+
     async def _run(self, seq: int) -> None:
-        async for batch in follow(self._store, seq, poll_s=self._poll_s, resync_s=self._resync_s):
+        async for batch in follow(self._store, seq, poll_s=self._poll_s, resync_s=self._resync_s, hint=self._hint):
             if self._unheard:
                 batch = batch._replace(resync=True)
             self._unheard = not await self._tell(batch)
@@ -147,7 +156,7 @@ class SnapshotKeeper:
     def _read_last_known(self, away: StoreAway) -> tuple[int, dict[str, list[dict[str, Any]]]]:
         try:
             known = json.loads(self._file.read_text(encoding="utf-8"))
-            return known["seq"], {name: known["documents"][name] for name in COMPILED}
+            return known["seq"], {name: known["documents"].get(name, []) for name in COMPILED}
         except FileNotFoundError:
             raise away from None
         except (OSError, ValueError, KeyError, TypeError) as error:

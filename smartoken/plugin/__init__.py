@@ -7,30 +7,51 @@ The manual for plugin authors is plugins/README.md.
 
 from pydantic import ConfigDict
 
+from smartoken.adapters.clock import SystemClock
 from smartoken.domain.trace import new_rid
 from smartoken.domain.usage import COUNTED, ESTIMATED, NONE, REPORTED, Usage, UsageRecord
-from smartoken.errors import ConfigError, Refusal, StoreAway, refuse
+from smartoken.errors import ConfigError, MediaAway, Refusal, StoreAway, refuse
+from smartoken.plugin.reach import check_url, guarded_session
 from smartoken.plugin.spec import hookimpl
 from smartoken.plugin.types import (
     BROKE,
     CALLER,
+    CANCELED,
     COOL,
     CREDENTIAL,
     ELSEWHERE,
+    FAILED,
+    GONE,
+    MADE,
     MEANINGS,
     MISSING,
     RETRY,
+    RUNNING,
     Ask,
     Bridge,
     Failure,
     Headers,
+    JobDoor,
+    JobWire,
+    Look,
+    Maker,
+    Member,
+    Outgoing,
+    Part,
     Provider,
+    Result,
+    Said,
     StreamReader,
+    Told,
     Tool,
+    ToolCall,
+    Turns,
     Wire,
     bearer,
     header,
 )
+from smartoken.ports import APPENDED, COLLECTIONS, OP_TAKEN, SEQ_TAKEN, Clock, Entry, Limiter, Media, Store, Want
+from smartoken.secrets import resolve as resolve_secret
 from smartoken.strict import Strict, Whole
 
 
@@ -41,8 +62,11 @@ class PluginConf(Strict):
 
 
 __all__ = [
-    "BROKE", "CALLER", "COOL", "COUNTED", "CREDENTIAL", "ELSEWHERE", "ESTIMATED", "MEANINGS", "MISSING", "NONE", "REPORTED", "RETRY",
-    "Ask", "Bridge", "ConfigError", "Failure", "Headers", "PluginConf", "Provider", "Refusal", "StoreAway",
-    "StreamReader", "Tool", "Usage", "UsageRecord", "Whole", "Wire", "bearer", "header", "hookimpl", "new_rid",
-    "refuse",
+    "APPENDED", "BROKE", "CALLER", "CANCELED", "COLLECTIONS", "COOL", "COUNTED", "CREDENTIAL", "ELSEWHERE",
+    "ESTIMATED", "FAILED", "GONE", "MADE", "MEANINGS", "MISSING", "NONE", "OP_TAKEN", "REPORTED", "RETRY",
+    "RUNNING", "SEQ_TAKEN", "Ask", "Bridge", "Clock", "ConfigError", "Entry", "Failure", "Headers", "JobDoor",
+    "JobWire", "Limiter", "Look", "Maker", "Media", "MediaAway", "Member", "Outgoing", "Part", "PluginConf",
+    "Provider", "Refusal", "Result", "Said", "Store", "StoreAway", "StreamReader", "SystemClock", "Told", "Tool",
+    "ToolCall", "Turns", "Usage", "UsageRecord", "Want", "Whole", "Wire", "bearer", "check_url", "guarded_session",
+    "header", "hookimpl", "new_rid", "refuse", "resolve_secret",
 ]

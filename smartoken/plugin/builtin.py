@@ -12,6 +12,7 @@ def smartoken_adapters() -> dict[str, dict[str, Callable[[str], Any]]]:
     return {
         "store": {"sqlite": _lazily("sqlite", "open_sqlite")},
         "limiter": {"memory": _lazily("memory", "open_memory")},
+        "media": {"folder": _lazily("folder", "open_folder")},
     }
 
 

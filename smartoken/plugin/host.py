@@ -95,10 +95,10 @@ class Host:
         """The first plugin's answer to a reference, None when no vault knows its prefix."""
         return self.manager.hook.smartoken_secret(ref=ref)
 
-    def commands(self, cli: Any) -> None:
+    def commands(self, cli: Any, books: Any) -> None:
         """Let the plugins add their subcommands."""
         for plugin in self.plugins:
             try:
-                plugin.call("smartoken_commands", cli=cli)
+                plugin.call("smartoken_commands", cli=cli, books=books)
             except Exception as err:
                 raise plugin.failed("smartoken_commands", err) from err

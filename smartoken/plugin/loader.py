@@ -38,6 +38,9 @@ class Found:
     file: Path | None = None
 
 
+BY_NAME = frozenset({"chatgpt_oauth"})
+"""First-party plugins that '*' leaves out: an operator must have read what they do, and say their name."""
+
 BUILT_IN = Found("built-in", "smartoken/plugin/builtin.py", True)
 
 
@@ -53,7 +56,7 @@ def available(paths: Sequence[str] = ()) -> dict[str, Found]:
 
 
 def choose(conf: Conf, found: dict[str, Found]) -> list[Found]:
-    """The enabled ones, in order: '*' is every first-party plugin, '-name' leaves one out. ConfigError if unknown."""
+    """The enabled ones, in order: '*' is every first-party plugin but those of BY_NAME, '-name' leaves one out. ConfigError if unknown."""
     chosen: dict[str, Found] = {}
     left_out = {word[1:] for word in conf.plugins.enabled if word.startswith("-")}
     for name in (*(word.removeprefix("-") for word in conf.plugins.enabled if word != "*"), *conf.plugins.settings):
@@ -61,8 +64,9 @@ def choose(conf: Conf, found: dict[str, Found]) -> list[Found]:
             key = f"plugins.{name}" if name in conf.plugins.settings else "plugins.enabled"
             raise ConfigError(f"{conf.file}: '{key}': no plugin '{name}' is installed or in 'plugins.paths'"
                               f"{nearest(name, found)}")
+    all_ours = [plugin.name for plugin in found.values() if plugin.first_party and plugin.name not in BY_NAME]
     for word in conf.plugins.enabled:
-        for name in [plugin.name for plugin in found.values() if plugin.first_party] if word == "*" else [word]:
+        for name in all_ours if word == "*" else [word]:
             if not name.startswith("-") and name not in left_out:
                 chosen[name] = found[name]
     return list(chosen.values())

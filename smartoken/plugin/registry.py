@@ -7,7 +7,7 @@ from typing import Any
 
 from smartoken.errors import ConfigError
 from smartoken.plugin.sane import faults
-from smartoken.plugin.types import Bridge, Provider, Tool, Wire
+from smartoken.plugin.types import Bridge, JobDoor, JobWire, Provider, Tool, Wire
 from smartoken.strict import nearest
 
 PORTS = ("store", "media", "limiter")
@@ -18,8 +18,9 @@ class Registry:
     """Read-only maps. `gave` is {plugin: its gifts as people read them}."""
 
     providers: Mapping[str, Provider]
-    wires: Mapping[str, Wire]
+    wires: Mapping[str, Wire | JobWire]
     paths: Mapping[str, Wire]                      # client path -> the wire served there
+    job_paths: Mapping[str, tuple[JobWire, JobDoor]]
     bridges: Mapping[tuple[str, str], Bridge]      # (source, target)
     adapters: Mapping[str, Mapping[str, Callable[[str], Any]]]     # port -> scheme -> factory(url)
     gates: tuple[Callable[..., Any], ...]
@@ -43,7 +44,8 @@ class Filling:
     """The registry while hooks fill it. `add` takes one plugin's answer to one hook; `freeze` ends it."""
 
     tables: dict[str, dict] = field(default_factory=lambda: {name: {} for name in (
-        "providers", "wires", "paths", "bridges", "routers", "tools", *(f"adapters.{port}" for port in PORTS))})
+        "providers", "wires", "paths", "job_paths", "bridges", "routers", "tools",
+        *(f"adapters.{port}" for port in PORTS))})
     lists: dict[str, list] = field(default_factory=lambda: {"gates": [], "handlers": []})
     owners: dict[tuple[str, Any], str] = field(default_factory=dict)
     gave: dict[str, list[str]] = field(default_factory=dict)
@@ -81,13 +83,14 @@ def _show(key: Any) -> str:
     return " -> ".join(key) if isinstance(key, tuple) else str(key)
 
 
-def _each(kind: type, values: Iterable[Any]) -> Iterable[Any]:
+def _each(kind: type | tuple[type, ...], values: Iterable[Any]) -> Iterable[Any]:
     """The values, each checked to be a `kind` with sane contents."""
+    name = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
     if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
-        raise ConfigError(f"must give a list of {kind.__name__}, not {type(values).__name__}")
+        raise ConfigError(f"must give a list of {name}, not {type(values).__name__}")
     for value in values:
         if not isinstance(value, kind):
-            raise ConfigError(f"must give a list of {kind.__name__}; one is {type(value).__name__}")
+            raise ConfigError(f"must give a list of {name}; one is {type(value).__name__}")
         if found := faults(value):
             raise ConfigError("; ".join(found))
         yield value
@@ -108,8 +111,12 @@ def _providers(filling: Filling, plugin: str, answer: Any) -> None:
 
 
 def _wires(filling: Filling, plugin: str, answer: Any) -> None:
-    for wire in _each(Wire, answer):
+    for wire in _each((Wire, JobWire), answer):
         filling.put(plugin, "wires", "wire", wire.name, wire)
+        if isinstance(wire, JobWire):
+            for door in wire.doors:
+                filling.put(plugin, "job_paths", "path", door.path, (wire, door), note=False)
+            continue
         for path in (*wire.paths, *wire.prefixes):
             filling.put(plugin, "paths", "path", path, wire, note=False)
 

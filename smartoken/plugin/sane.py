@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from smartoken.plugin.types import MEANINGS, Bridge, Provider, Tool, Wire
+from smartoken.plugin.types import MEANINGS, Bridge, JobWire, Maker, Provider, Tool, Wire
 from smartoken.strict import nearest
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
@@ -42,6 +42,8 @@ def _provider(provider: Provider) -> Iterator[str]:
     for code, meaning in provider.errors.items():
         if meaning not in MEANINGS:
             yield f"{who}: error '{code}' has the unknown meaning {meaning!r}{nearest(str(meaning), MEANINGS)}"
+    for wire, maker in provider.makers.items():
+        yield from _maker(f"{who}: wire '{wire}'", maker)
     for name, value in provider.headers:
         if any(sign in name + value for sign in "\r\n\0"):
             yield f"{who}: header {name!r} holds a control character"
@@ -82,7 +84,32 @@ def _tool(tool: Tool) -> Iterator[str]:
         yield f"tool '{tool.name}': call must be a function"
 
 
-RULES: Mapping[type, Callable[[Any], Iterator[str]]] = {Provider: _provider, Wire: _wire, Bridge: _bridge, Tool: _tool}
+def _job_wire(wire: JobWire) -> Iterator[str]:
+    who = f"wire '{wire.name}'"
+    yield from _name(f"{who}: name", wire.name)
+    if wire.kind not in ("image", "video"):
+        yield f"{who}: kind must be 'image' or 'video', not {wire.kind!r}"
+    for door in wire.doors:
+        if not door.path.startswith("/") or door.path.endswith("/"):
+            yield f"{who}: client path {door.path!r} must start with '/' and not end with one"
+        for part in ("peek", "whole", "show"):
+            if not callable(getattr(door, part)):
+                yield f"{who}: {door.path}: {part} must be a function"
+    if wire.maker is not None:
+        yield from _maker(who, wire.maker)
+
+
+def _maker(who: str, maker: Any) -> Iterator[str]:
+    if not isinstance(maker, Maker):
+        yield f"{who}: a maker must be a Maker, not {type(maker).__name__}"
+        return
+    for part in ("submit", "read", "failure", "root"):
+        if not callable(getattr(maker, part)):
+            yield f"{who}: the maker's {part} must be a function"
+
+
+RULES: Mapping[type, Callable[[Any], Iterator[str]]] = {Provider: _provider, Wire: _wire, Bridge: _bridge, Tool: _tool,
+                                                        JobWire: _job_wire}
 
 
 def _name(what: str, name: Any) -> Iterator[str]:

@@ -78,8 +78,10 @@ def smartoken_handlers() -> Iterable[Sequence[Any]]:
 
 
 @hookspec
-def smartoken_commands(cli: Any) -> None:
-    """Add subcommands to `cli`, the typer.Typer of the command `smartoken`. Before the command line is read."""
+def smartoken_commands(cli: Any, books: Any) -> None:
+    """Add subcommands to `cli`, the typer.Typer of the command `smartoken`. `books(work)` opens the store for one and
+    returns `await work(open)`: `open` has conf, store, catalog and sealer. Before the command line is read.
+    """
 
 
 @hookspec

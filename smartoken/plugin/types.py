@@ -3,8 +3,9 @@
 Nothing here does I/O. A wire's functions are called on the request path: keep them plain, synchronous and quick.
 """
 
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Callable, Mapping, Protocol, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
@@ -40,7 +41,8 @@ class Provider:
 
     speaks: {wire: path below base_url}. errors: {upstream error code or type: meaning}, consulted before the HTTP
     status. `base_url` may be a function when it is known only after `smartoken_open`. Facts of `quirks` are read by
-    the wire: see each wire's docstring for the names it knows.
+    the wire: see each wire's docstring for the names it knows. makers: {wire of long work: how this provider does it},
+    where it does not speak the wire's own dialect.
     """
 
     slug: str
@@ -52,8 +54,19 @@ class Provider:
     quirks: Mapping[str, Any] = field(default_factory=dict)
     cancel_stops_billing: bool = True
     needs_credential: bool = True
+    renew: Callable[[str], Awaitable[bool]] | None = None  # a refused credential -> True: the catalog has a newer one
     title: str = ""
     docs: str = ""
+    makers: Mapping[str, "Maker"] = field(default_factory=dict)
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One file of a multipart body."""
+
+    name: str
+    filename: str
+    content_type: str
+    data: bytes
 
 
 class Ask(msgspec.Struct, gc=False):
@@ -68,13 +81,51 @@ class Ask(msgspec.Struct, gc=False):
     usage_wanted: bool = True          # False: the client did not ask for usage in its stream
     images: int = 0
     size: str = ""
+    quality: str = ""
     seconds: int = 0
     resolution: str = ""
+    characters: int = 0                # of a text to be spoken
+    audio_ms: int = 0                  # of a recording sent in, as far as its length can be told
+    voice: str = ""                    # of our own kind: the channel that keeps it alone can speak with it
     suffix: str = ""                   # what follows the wire's path at the provider, e.g. "/count_tokens"
     method: str = "POST"
     free: bool = False                 # counting, reading or deleting: held and charged nothing
     follows: str = ""                  # the stored response that it goes on from, or is about: its channel alone knows it
     affinity: str = ""                 # equal texts of one account go to the same channel while that is well
+    ratio: str = ""
+    inline: bool = False               # pictures in the answer itself (b64_json), not by URL
+    files: tuple[Part, ...] = ()       # of a multipart body; its plain fields are in `fields`
+
+
+class Look(msgspec.Struct, frozen=True):
+    """What a composite model's rules are asked about. `text` is all that the client wrote, `said` its last message."""
+
+    tools: bool = False                # the client brings tools of its own
+    images: int = 0
+    text: str = ""
+    said: str = ""
+
+
+class Member(msgspec.Struct, frozen=True):
+    """A member of a composite model as it is now. `cost_u` is what it would be sold at, in µUSD per 1,000 requests like
+    this one; `first_ms` the time to its first byte as seen here, 0 when it was not asked yet."""
+
+    slug: str
+    healthy: bool
+    cost_u: int
+    first_ms: int
+    context_length: int = 0
+    output_u: int = 0                  # its list price per million tokens of output
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What the gateway adds to a finished answer: the model as the client named it, its cost, what it used, and the
+    stages that the gateway went through."""
+
+    slug: str
+    cost_u: int
+    usage: Usage
+    stages: Sequence[Mapping[str, Any]]
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -127,7 +178,12 @@ class Wire:
     stream (quirk `stream_only`). answer_id(data, ask) finds the id of an answer that the upstream stores
     in its first bytes. `pass_headers`:
     {the client's header, lower case, that goes upstream: what is sent when it is absent, b"" for nothing}; all others
-    stay here. `rid_header`: one more header's name that carries the request's id.
+    stay here. `rid_header`: one more header's name that carries the request's id, on every path below the version of
+    this wire's own (`/api/v1/…`).
+    tell(data, told) stands in for add_cost where an answer always tells more. look(ask) -> Look, for composite models.
+    turns: how server-side tools are talked about, for wires that can. `answer_type(upstream's Content-Type)` gives the
+    client's, for wires whose answers are not JSON and event streams. A refuse_in_stream that gives b"" has the
+    connection cut: no words fit into such a stream. `content_type` is the upstream request's.
     """
 
     name: str
@@ -148,6 +204,11 @@ class Wire:
     answer_id: Callable[[bytes, Ask], str] | None = None
     pass_headers: Mapping[bytes, bytes] = field(default_factory=dict)
     rid_header: str = ""
+    tell: Callable[[bytes, Told], bytes] | None = None
+    look: Callable[[Ask], Look] | None = None
+    turns: "Turns | None" = None
+    answer_type: Callable[[bytes], bytes] | None = None
+    content_type: str = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +224,136 @@ class Bridge:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool that composite models may run on the server: JSON Schema of its parameters and an async call."""
+    """A tool that composite models may run on the server: JSON Schema of its parameters and an async call.
+
+    call(arguments) -> text for the model. What it raises becomes a text as well, and the model goes on without.
+    """
 
     name: str
     description: str
     parameters: Mapping[str, Any]
     call: Callable[[Mapping[str, Any]], Any]
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    """A model wants a tool of ours: `name` is the Tool's own, `arguments` its JSON as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class Turn(Protocol):
+    """One turn of a model among several; made by Turns.turn. Shows the client its own part of it and keeps ours."""
+
+    calls: Sequence[ToolCall]          # tools of ours that it wants; none when it also wants one of the client's
+
+    def feed(self, data: bytes) -> bytes:
+        """Of a stream: the bytes in, the client's out."""
+
+    def whole(self, data: bytes) -> None:
+        """A complete answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """How a wire talks about tools of ours, so that one answer may be made of several turns.
+
+    offer(ask, tools) -> (Ask that offers them too, {name there: Tool's name}), None where this ask can't have them.
+    turn(names, before) -> Turn; `before` is the one before it, None for the first. follow(ask, turn, results, last) ->
+    the next Ask: results are texts by ToolCall.id, `last` forbids further calls. close(turn, usage, tell) -> the end of a
+    stream: usage None when nothing of it is told, and tell(chunk) adds what the wire tells besides. answer(turn, usage)
+    -> the complete answer of all turns.
+    """
+
+    offer: Callable[[Ask, Sequence[Tool]], tuple[Ask, Mapping[str, str]] | None]
+    turn: Callable[[Mapping[str, str], "Turn | None"], Turn]
+    follow: Callable[[Ask, Any, Mapping[str, str], bool], Ask]
+    close: Callable[[Any, Usage | None, Callable[[bytes], bytes]], bytes]
+    answer: Callable[[Any, Usage], bytes]
+# What an upstream says of long work. `missing`: it knows of no such work.
+RUNNING, MADE, FAILED, CANCELED, GONE = "running", "made", "failed", "canceled", "missing"
+
+
+class Outgoing(msgspec.Struct, frozen=True):
+    """A call to an upstream, its path below Maker.root. `lasting`: what it begins lives on upstream by itself, so a
+    call that ended unclear must be looked into and never be made again."""
+
+    method: str
+    path: str
+    body: bytes = b""
+    content_type: str = "application/json"
+    headers: Headers = ()
+    lasting: bool = False
+
+
+class Result(msgspec.Struct, frozen=True):
+    """One picture or film as an upstream hands it over: a URL, or base64 in `data`; or why there is none."""
+
+    url: str = ""
+    data: bytes = b""
+    note: str = ""                     # the prompt as the upstream revised it
+    failure: str = ""
+
+
+class Said(msgspec.Struct, frozen=True):
+    """What an upstream said of long work: `state` is one of RUNNING, MADE, FAILED, CANCELED, GONE.
+
+    RUNNING carries `upstream_id`; MADE carries results; `video_ms` is the length billed there, None if not told.
+    """
+
+    state: str
+    upstream_id: str = ""
+    results: tuple[Result, ...] = ()
+    video_ms: int | None = None
+    failure: Failure | None = None
+    tokens: Mapping[str, Any] | None = None        # a usage object that belongs into the answer as it is
+    waiting: bool = False              # RUNNING, but not begun: it may still be canceled
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """How a provider makes pictures or films: pure functions, the engine does the calls.
+
+    submit(ask, upstream_name, path, settings) -> Outgoing; `path` is the provider's for the wire (`speaks`), `settings`
+    the channel's; raises Refusal 400 for what this provider cannot do. read(body, ask) -> Said reads every good answer,
+    of submit and of poll. failure(body) -> Failure reads a refused one. poll(upstream_id) and cancel(upstream_id) ->
+    Outgoing. root(base_url) -> the URL that all paths lie below. pace_s: seconds to the first poll, and between polls.
+    lives_h: hours after which the upstream has forgotten.
+    """
+
+    submit: Callable[[Ask, str, str, Mapping[str, Any]], Outgoing]
+    read: Callable[[bytes, Ask], Said]
+    failure: Callable[[bytes], Failure]
+    poll: Callable[[str], Outgoing] | None = None
+    cancel: Callable[[str], Outgoing] | None = None
+    root: Callable[[str], str] = str
+    pace_s: tuple[float, float] = (10, 15)
+    lives_h: int = 24
+
+
+@dataclass(frozen=True, slots=True)
+class JobDoor:
+    """One client path of a wire of long work: POST makes a job; GET path/<id> shows it, POST path/<id>/cancel and
+    DELETE path/<id> stop it, GET path/<id>/content leads to what it made.
+
+    peek(body, content_type) -> Ask, raises Refusal 400. whole(job, items) -> the answer of a call that waited to the
+    end: `job` is a domain.job.Job, items are {"url"} or {"b64_json"} dicts. show(job, items) -> the job's object,
+    finished or not. waits: a POST answers at the end, unless the client prefers otherwise.
+    """
+
+    path: str
+    peek: Callable[[bytes, str], Ask]
+    whole: Callable[[Any, Sequence[Mapping[str, Any]]], Mapping[str, Any]]
+    show: Callable[[Any, Sequence[Mapping[str, Any]]], Mapping[str, Any]]
+    waits: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class JobWire:
+    """A wire of long work. `maker` is its own dialect, for providers that declare none; `kind` is image or video."""
+
+    name: str
+    kind: str
+    doors: Sequence[JobDoor]
+    maker: Maker | None = None

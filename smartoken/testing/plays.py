@@ -49,11 +49,21 @@ class Play:
     tokens: int = -1             # output tokens; default: what the body allows, else 16
     reasoning: int = -1          # of them reasoning; default: 3 when the body enables thinking, else 0
     tools: bool = False          # answer with a tool call although the body leaves it open
+    wants: str = ""              # names of tools that it wants in one turn, with commas; those it was not offered count not
+    rounds: int = 1              # so often, told by the tool results it has got
     # manners
     done: bool = True            # the closing `data: [DONE]`
     comments: str = ""           # a comment line before the first event and between events
     blanks: int = 0              # blank lines sent before a whole answer (DeepSeek's keep-alive)
     hits: bool = False           # DeepSeek's prompt_cache_hit_tokens beside the details
+    # long work: see works.py
+    task: str = ""               # what a poll says of the task: FAILED, UNKNOWN, CANCELED
+    pad_mb: int = 0              # MiB that a file is made larger by
+    only: int = -1               # pictures delivered of those asked for
+
+    def of(self, count: int) -> int:
+        """How many of `count` pictures are delivered."""
+        return count if self.only < 0 else min(self.only, count)
 
 
 PLAYS: dict[str, dict] = {
@@ -105,6 +115,12 @@ PLAYS: dict[str, dict] = {
     "zhipu_concurrency": {"status": 429, "code": "1302", "error": "zhipu", "message": "Too many calls at once."},
     "zhipu_arrears": {"status": 429, "code": "1113", "error": "zhipu", "message": "Your account is in arrears."},
     "zhipu_no_model": {"status": 400, "code": "1211", "error": "zhipu", "message": "The model does not exist."},
+    # long work
+    "task_failed": {"task": "FAILED"},
+    "task_moderated": {"task": "FAILED", "code": "DataInspectionFailed", "message": "Inappropriate content."},
+    "task_unknown": {"task": "UNKNOWN"},
+    "padded": {"pad_mb": 8, "gap_ms": 0},
+    "fewer": {"only": 1},
     "quota": {"status": 429, "type": "insufficient_quota", "code": "insufficient_quota",
               "message": "You exceeded your current quota."},
 }

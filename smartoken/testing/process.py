@@ -16,12 +16,13 @@ class UpstreamProcess:
     """Starts at once; `url`, `host`, `port` are known afterwards. `core` pins it."""
 
     def __init__(self, count_file: str | Path | None = None, *, port: int = 0, core: int | None = None,
-                 manner: str = ""):
+                 manner: str = "", work_ms: int = 300, small: bool = False):
         self.count_file = count_file
         command = [sys.executable, "-m", "smartoken.testing.upstream", "--with-parent",
                    "--port", str(port), "--manner", manner]
         if count_file is not None:
             command += ["--count-file", str(count_file)]
+        command += ["--work-ms", str(work_ms), *(["--small"] if small else [])]
         if core is not None:
             command += ["--core", str(core)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -46,6 +47,10 @@ class UpstreamProcess:
     def sums(self) -> dict[str, dict[str, int]]:
         """{model: {attempts, finished, left, input, cache_read, output}} since the start or the last reset."""
         return self._control("/_count")
+
+    def made(self) -> list[dict]:
+        """The long work that was accepted, in order."""
+        return self._control("/_made")
 
     def attempts(self) -> dict[str, Line]:
         """{id: last line} of the count file."""

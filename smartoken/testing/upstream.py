@@ -4,7 +4,7 @@ In a test: `upstream = Upstream(count_file=path); await upstream.start(); upstre
 As a process: `python -m smartoken.testing.upstream --port 9001 --count-file sent.jsonl` (prints its URL when ready).
 
 Control, below the same port: `GET /_count` (sums per model), `GET /_seen` (the last calls, bodies in base64),
-`GET /_seen?raw=1` (the last body, byte for byte), `POST /_script` {"at", "path", "model": what a call must match;
+`GET /_seen?raw=1` (the last body, byte for byte), `GET /_made` (long work that was accepted, see works.py), `POST /_script` {"at", "path", "model": what a call must match;
 "plays": [...] one per call}, `POST /_reset` (forgets seen calls, scripts and sums; the count file stays).
 """
 
@@ -27,11 +27,13 @@ from smartoken.testing.calls import Call, Script
 from smartoken.testing.counts import Counts
 from smartoken.testing.player import Player
 from smartoken.testing.plays import PLAIN, Play, is_play, parse
+from smartoken.testing.spoil import spoil
 from smartoken.testing.wires import wires
+from smartoken.testing.works import Asked, Works
 
-_PREFIX = re.compile(r"v\d\w*|api|paas|compatible-mode|beta")
+_PREFIX = re.compile(r"v\d\w*|api|paas|compatible-mode|beta|services|aigc")
 READY, SMALL = 64, 65_536  # answers kept by target and body, for a bench that sends the same thing all day
-CONTROL = ("/_count", "/_seen", "/_script", "/_reset")
+CONTROL = ("/_count", "/_made", "/_seen", "/_script", "/_reset")
 
 
 @dataclass(eq=False)
@@ -45,6 +47,8 @@ class Upstream:
     manner: str = ""                   # the play that every call begins with
     plays: bool = True
     keep: int = 256                    # seen calls
+    work_ms: int = 300                 # how long a picture or a film takes
+    small: bool = False                # films of few pixels, for tests that make many
     connections: set = field(default_factory=set)
 
     def __post_init__(self):
@@ -53,6 +57,7 @@ class Upstream:
         self.seen: deque[Call] = deque(maxlen=self.keep)
         self.scripts: list[Script] = []
         self.counts = Counts(self.count_file)
+        self.works = Works(lambda: self.url, self.work_ms, self.small)
         self._server: asyncio.Server | None = None
         self._ready: dict[tuple[str, bytes], tuple[Play, Answer, str, str, str, str]] = {}
         self._boot, self._next = secrets.token_hex(2), 0
@@ -94,6 +99,9 @@ class Upstream:
         if self.plays and call.path in CONTROL:
             return PLAIN, self._control(call), ""
         self.seen.append(call)
+        work = self.works.find(call)
+        if work is not None:
+            return self._work(call, *work)
         key = (call.target, call.body)
         ready = None if self.scripts else self._ready.get(key)
         if ready is None or any(name == b"x-fault" for name, _ in call.headers):
@@ -124,6 +132,22 @@ class Upstream:
                 self._ready.clear()
             self._ready[key] = play, answer, ending, call.at, call.model, call.plays
         return play, answer, ending
+
+    def _work(self, call: Call, ending: str, serve, creates: bool) -> tuple[Play, Answer, str]:
+        try:
+            call.plays = self._prefix(call, call.path.removesuffix(ending))
+            body = Works.body_of(call)
+            call.model = str(body.get("model", ""))
+            own = self.works.play_of(call, body) if self.plays else ""
+            play, _ = self._play(call, Asked(call.model, x_fault=own or str(body.get("x_fault", ""))))
+            answer = refusal(play) if play.status > 399 else serve(call, play, body)
+            if play.shape:                     # the work was accepted all the same
+                answer = spoil(answer, play, lambda _: ())
+        except (msgspec.DecodeError, KeyError, TypeError) as error:
+            return self._refuse("400", f"{type(error).__name__}: {error}")
+        except ValueError as error:
+            return self._refuse("501", str(error))
+        return play, answer, ending if creates else ""
 
     def _prefix(self, call: Call, front: str) -> str:
         plays = [self.manner] if self.manner else []
@@ -165,13 +189,15 @@ class Upstream:
     def _control(self, call: Call) -> Answer:
         if call.path == "/_count":
             return _json({model: dict(sums) for model, sums in self.counts.sums.items()})
+        if call.path == "/_made":
+            return _json(self.works.made)
         if call.path == "/_seen":
             if "raw=1" in call.target:
                 body = self.seen[-1].body if self.seen else b""
                 return framed(Answer(200, "application/octet-stream", ((body, 0),), "length"))
             return _json([_shown(seen) for seen in self.seen])
         if call.path == "/_reset":
-            for kept in (self.seen, self.scripts, self.counts.sums):
+            for kept in (self.seen, self.scripts, self.counts.sums, self.works.made):
                 kept.clear()
             return _json({})
         wanted = msgspec.json.decode(call.body)
@@ -210,7 +236,8 @@ def _shown(call: Call) -> dict:
 
 
 async def _serve(options: argparse.Namespace) -> None:
-    upstream = Upstream(options.host, options.port, options.count_file, manner=options.manner)
+    upstream = Upstream(options.host, options.port, options.count_file, manner=options.manner,
+                        work_ms=options.work_ms, small=options.small)
     await upstream.start()
     print(upstream.url, flush=True)
     try:
@@ -231,6 +258,8 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="0 chooses a free one")
     parser.add_argument("--count-file", help="JSON lines of every token sent, appended before it is sent")
     parser.add_argument("--manner", default="", help="the play that every call begins with")
+    parser.add_argument("--work-ms", type=int, default=300, help="how long a picture or a film takes")
+    parser.add_argument("--small", action="store_true", help="films of few pixels")
     parser.add_argument("--with-parent", action="store_true", help="end when standard input ends")
     parser.add_argument("--core", type=int, help="run on this core only")
     options = parser.parse_args()

@@ -13,6 +13,7 @@ from smartoken.domain.trace import new_rid
 from smartoken.errors import Refusal, refuse
 from smartoken.web import handlers
 from smartoken.web.answers import refusal_body, refusal_headers, refusal_of_status
+from smartoken.web.trace import TraceHeaders
 
 log = logging.getLogger("smartoken.web")
 
@@ -25,6 +26,9 @@ class ApiHandler(RequestHandler):
     def set_default_headers(self) -> None:
         self.rid = self.rid or new_rid()
         self.set_header("X-Request-Id", self.rid)
+        own = self.settings["trace"].of(self.request.path) if "trace" in self.settings else ""
+        if own:
+            self.set_header(own, self.rid)
         self.set_header("Content-Type", "application/json")
 
     def send(self, value: Any, status: int = 200) -> None:
@@ -68,10 +72,10 @@ class NotFound(ApiHandler):
         raise refuse("not_found", "There is nothing at this path.", code="unknown_route")
 
 
-def make_app(gateway: Any, routes: list | None = None) -> Application:
+def make_app(gateway: Any, routes: list | None = None, trace: TraceHeaders | None = None) -> Application:
     """The application over a gateway: the routes of handlers/, then `routes` (those of plugins)."""
     return Application([*found_routes(gateway), *(routes or [])], default_handler_class=NotFound,
-                       log_function=_log_nothing, compress_response=False)
+                       log_function=_log_nothing, compress_response=False, trace=trace or TraceHeaders({}))
 
 
 def found_routes(gateway: Any) -> list:

@@ -13,10 +13,13 @@ from urllib.parse import parse_qs
 from smartoken.domain.trace import new_rid
 from smartoken.engine.auth import credentials_of
 from smartoken.engine.relay import JSON, Call, refusal_headers
+from smartoken.engine.toolloop import Rounds, call_for
 from smartoken.errors import Refusal, StoreAway, refuse
 from smartoken.plugin.types import Ask
 
 log = logging.getLogger("smartoken.door")
+
+CALLS = (Call, Rounds)
 
 
 class Visit:
@@ -82,19 +85,19 @@ class Door:
     def gone(self, request: Any) -> None:
         """The client left."""
         work = request.state.work
-        if isinstance(work, Call):
+        if isinstance(work, CALLS):
             work.gone()
         elif work is not None:
             work.cancel()
 
     def pause(self, request: Any) -> None:
         """The client reads slowly."""
-        if isinstance(request.state.work, Call):
+        if isinstance(request.state.work, CALLS):
             request.state.work.pause()
 
     def resume(self, request: Any) -> None:
         """The client caught up."""
-        if isinstance(request.state.work, Call):
+        if isinstance(request.state.work, CALLS):
             request.state.work.resume()
 
     def _peek(self, request: Any) -> Ask:
@@ -104,17 +107,17 @@ class Door:
         return wire.peek_at(request.method.decode("latin-1"), request.path.decode("latin-1"),
                             request.query.decode("latin-1"), request.body)
 
-    def _call(self, request: Any, ask: Ask) -> Call:
+    def _call(self, request: Any, ask: Ask) -> Call | Rounds:
         visit = request.state
         key, account = visit.caller
-        pin, show_cost = None, key.show_cost
+        pin, show_cost = None, key.show_cost or self._wire.tell is not None
         if request.query:
             query = parse_qs(request.query.decode("latin-1"), keep_blank_values=True)
             pin = query["channel"][-1] if "channel" in query else None
             show_cost = show_cost or query.get("cost", ["0"])[-1] in ("1", "true")
         if ask.follows:
             pin = self._origin(ask, account.id)
-        visit.work = call = Call(self._gateway, request, self._wire, ask, key, account, visit.rid, pin, show_cost,
+        visit.work = call = call_for(self._gateway, request, self._wire, ask, key, account, visit.rid, pin, show_cost,
                                  visit.extra, self._passed(request.headers))
         return call
 
@@ -174,7 +177,7 @@ class Door:
         request.state.work = task
         await self._hold(request, call)
 
-    async def _hold(self, request: Any, call: Call) -> None:
+    async def _hold(self, request: Any, call: Call | Rounds) -> None:
         """Get a lease, and the hold from it. Another call may be quicker to the same money, hence the loop."""
         while True:
             await call.prepare()
@@ -193,7 +196,7 @@ class Door:
         path = request.path.decode("latin-1")
         gateway.access.refusal(visit.rid, path, refusal.status, refusal.code, visit.caller[0].kid if visit.caller else "")
         gateway.metrics.refusal(path, refusal.status)
-        extra = (visit.work.extra if isinstance(visit.work, Call) else visit.extra) + refusal_headers(refusal)
+        extra = (visit.work.extra if isinstance(visit.work, CALLS) else visit.extra) + refusal_headers(refusal)
         visit.work = None
         if refusal.status == 405:
             extra += b"Allow: %b\r\n" % self._methods.encode()
@@ -202,7 +205,7 @@ class Door:
     def _fault(self, request: Any) -> None:
         """Our fault: the trace stays in our log, the client gets the id to find it by."""
         work = request.state.work
-        if isinstance(work, Call) and work.hold is not None:
+        if isinstance(work, CALLS) and work.hold is not None:
             work.fault()
             return
         log.exception("%s: internal error", request.state.rid)

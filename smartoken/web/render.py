@@ -8,15 +8,17 @@ from smartoken.errors import Refusal
 from smartoken.web.answers import JSON, refusal_body
 from smartoken.web.door import HotPaths
 from smartoken.web.http1 import RenderRefusal
+from smartoken.web.trace import TraceHeaders
 
 
 def renderer(registry: Any) -> RenderRefusal:
     """For web.server.FrontServer; `registry.paths` says which wire serves a path."""
+    trace = TraceHeaders(registry.paths)
     wires = HotPaths({path.encode(): wire for path, wire in registry.paths.items()})
 
     def render(refusal: Refusal, path: bytes) -> tuple[bytes, bytes, bytes]:
         rid = new_rid()
         wire = wires.get(path)
         body = wire.refuse(refusal, rid) if wire is not None else refusal_body(refusal)
-        return JSON, body, b"X-Request-Id: %b\r\n" % rid.encode() + refusal_headers(refusal)
+        return JSON, body, trace.lines(path.decode("latin-1"), rid) + refusal_headers(refusal)
     return render

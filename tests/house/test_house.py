@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "conf": GROUND | {"strict", "secrets"},
     "adapters": GROUND | {"strict", "ports", "secrets", "conf"},
     "upstream": GROUND | {"strict", "ports", "secrets", "conf"},
-    "plugin": GROUND | {"strict", "ports", "secrets", "conf", "adapters"},
+    "plugin": GROUND | {"strict", "ports", "secrets", "conf", "adapters", "upstream"},
     "engine": GROUND | {"strict", "ports", "secrets", "conf", "plugin", "upstream"},
     "web": GROUND | {"strict", "ports", "secrets", "conf", "plugin", "upstream", "engine"},
     "console": GROUND | {"strict", "ports", "secrets", "conf", "plugin", "upstream", "engine", "web"},

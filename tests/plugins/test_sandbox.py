@@ -29,6 +29,7 @@ def test_it_answers_word_by_word_counts_them_and_takes_no_orders():
             assert chunks[-1].usage.completion_tokens == 6
             turn = await client.responses.create(model="any", input="hello")
             assert "You said: “hello”" in turn.output_text
+            await client.close()
         finally:
             await host.close(None)
         assert provider.base_url() == ""

@@ -22,12 +22,18 @@ def with_upstream(use, **settings):
         try:
             return await use(upstream)
         finally:
+            while _clients:
+                await _clients.pop().close()
             await upstream.stop()
     return asyncio.run(main())
 
 
+_clients: list[openai.AsyncOpenAI] = []   # closed by with_upstream
+
+
 def sdk(upstream, plays=""):
-    return openai.AsyncOpenAI(api_key="none", base_url=upstream.at("t", plays), max_retries=0)
+    _clients.append(openai.AsyncOpenAI(api_key="none", base_url=upstream.at("t", plays), max_retries=0))
+    return _clients[-1]
 
 
 async def raw(upstream, plays, *, stream=True, path="/chat/completions", **more):

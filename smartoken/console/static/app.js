@@ -78,9 +78,9 @@
       cursor: { points: { size: 7 }, y: false }, legend: { show: false },
       scales: { x: { time: true, range: (_, low, high) => [low - 43200, high + 43200] }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.08 : 1] } },
       axes: [
-        { stroke: ink, grid: { show: false }, ticks: { show: false }, space: 64, font: "12px system-ui",
+        { stroke: ink, grid: { show: false }, ticks: { show: false }, space: 64, size: 32, font: "12px system-ui",
           values: (_, marks) => marks.map((mark) => new Intl.DateTimeFormat(root.lang, { month: "short", day: "numeric", timeZone: "UTC" }).format(mark * 1000)) },
-        { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { show: false }, size: 58, font: "12px system-ui",
+        { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { show: false }, size: 68, font: "12px system-ui",
           values: (_, marks) => marks.map(short) },
       ],
       series: [{}, ...series.map((one, at) => ({ label: one.name, stroke: resolve(`--s${at % 6}`), fill: resolve(`--s${at % 6}`),

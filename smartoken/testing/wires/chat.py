@@ -12,6 +12,7 @@ from smartoken.testing.spoil import spoil, usage_numbers
 PATHS = ("/chat/completions",)
 CREATED = 1_700_000_000
 CALL_NAME, CALL_ARGUMENTS = "look_up", ('{"ci', 'ty":', ' "Os', 'lo"}')
+SEARCH_ARGUMENTS = ('{"qu', 'ery":', ' "Os', 'lo"}')  # as many tokens
 STREAM, WHOLE = "text/event-stream; charset=utf-8", "application/json"
 
 
@@ -76,7 +77,13 @@ def error_events(play: Play) -> tuple[bytes, ...]:
 
 
 def _tool(asked: Asked, play: Play) -> str:
-    """The name of the function to call, '' for an answer in words."""
+    """The names of the functions to call, joined by commas; '' for an answer in words."""
+    if play.wants:
+        offered = [tool.get("function", {}).get("name") for tool in asked.tools or ()]
+        done = sum(message.get("role") == "assistant" and bool(message.get("tool_calls"))
+                   for message in msgspec.json.decode(asked.messages))
+        wanted = [name for name in play.wants.split(",") if name in offered]
+        return ",".join(wanted) if done < play.rounds and asked.tool_choice != "none" else ""
     if not asked.tools or asked.tool_choice == "none":
         return CALL_NAME if play.tools else ""
     if isinstance(asked.tool_choice, dict):
@@ -84,6 +91,10 @@ def _tool(asked: Asked, play: Play) -> str:
     if asked.tool_choice == "required" or play.tools:
         return asked.tools[0].get("function", {}).get("name", CALL_NAME)
     return ""
+
+
+def _arguments(name: str) -> tuple[str, ...]:
+    return SEARCH_ARGUMENTS if name.endswith("search") else CALL_ARGUMENTS
 
 
 def _render(shape: Shape) -> Answer:
@@ -99,7 +110,9 @@ _kept = functools.lru_cache(maxsize=512)(_render)
 
 def _written(shape: Shape) -> int:
     """Output tokens of one choice."""
-    return shape.reasoning + (len(CALL_ARGUMENTS) if shape.tool else len(shape.words) - shape.reasoning)
+    if shape.tool:
+        return shape.reasoning + len(CALL_ARGUMENTS) * (shape.tool.count(",") + 1)
+    return len(shape.words)
 
 
 def _usage(shape: Shape, output: int) -> dict | None:
@@ -122,8 +135,10 @@ def _whole(shape: Shape) -> list[Piece]:
     if shape.reasoning:
         message["reasoning_content"] = "".join(shape.words[:shape.reasoning])
     if shape.tool:
-        call = {"name": shape.tool, "arguments": "".join(CALL_ARGUMENTS)}
-        message |= {"content": None, "tool_calls": [{"id": "call_1", "type": "function", "function": call}]}
+        calls = [{"id": f"call_{number}", "type": "function",
+                  "function": {"name": name, "arguments": "".join(_arguments(name))}}
+                 for number, name in enumerate(shape.tool.split(","), 1)]
+        message |= {"content": None, "tool_calls": calls}
     output = _written(shape) * shape.choices
     body: dict[str, Any] = {
         "id": f"chatcmpl-{ID.decode()}", "object": "chat.completion", "created": CREATED, "model": shape.model,
@@ -163,10 +178,12 @@ def _stream(shape: Shape) -> list[Piece]:
         for word in shape.words[:shape.reasoning]:
             say(delta(index, {"content": None, "reasoning_content": word}), 1)
         if shape.tool:
-            call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": shape.tool, "arguments": ""}}
-            say(delta(index, {"tool_calls": [call]}))
-            for part in CALL_ARGUMENTS:
-                say(delta(index, {"tool_calls": [{"index": 0, "function": {"arguments": part}}]}), 1)
+            for at, name in enumerate(shape.tool.split(",")):
+                call = {"index": at, "id": f"call_{at + 1}", "type": "function",
+                        "function": {"name": name, "arguments": ""}}
+                say(delta(index, {"tool_calls": [call]}))
+                for part in _arguments(name):
+                    say(delta(index, {"tool_calls": [{"index": at, "function": {"arguments": part}}]}), 1)
         else:
             for word in shape.words[shape.reasoning:]:
                 say(delta(index, {"content": word}), 1)

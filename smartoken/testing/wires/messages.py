@@ -1,6 +1,5 @@
 """The pretend upstream's Anthropic Messages API: text, thinking, tool calls, counting; whole or as named events."""
 
-import functools
 from typing import Any
 
 import msgspec

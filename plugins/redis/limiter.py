@@ -1,0 +1,326 @@
+"""The Limiter on Redis. `take` decides from what this process has (see quota.py); one task fetches more, ahead of need.
+
+Modes: `shared` while Redis answers; `alone` after ERRORS failures within a second, for ALONE_S at least and until
+PROBES exchanges in a row went well, so that a flapping Redis does not make us flap.
+"""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from redis.exceptions import NoScriptError, RedisError
+from smartoken_plugins.redis.gcra import MINUTE_US, SOURCE, Taking, cost_us, read, words
+from smartoken_plugins.redis.link import PATIENCE_S, address, connect
+from smartoken_plugins.redis.nodes import Nodes
+from smartoken_plugins.redis.quota import Quota
+
+from smartoken.plugin import Clock, SystemClock, Want
+
+log = logging.getLogger("smartoken.limiter")
+
+PACE_S = 0.05                  # how long needs are gathered, unless a want found too little
+BEAT_S = 1.0
+ERRORS, ERRORS_US = 3, 1_000_000
+ALONE_US, PROBES, PROBE_S = 5_000_000, 3, 0.3
+IDLE_US = 1_000_000            # then a process gives back what it has beyond its reserve
+FORGET_US = 60_000_000
+BATCH = 200                    # keys in one exchange
+RETRY_US = 50_000              # the least wait we name: a round and its answer
+MAX_KEYS = 1_000_000
+
+FAILURES = (RedisError, OSError, TimeoutError, ValueError)
+
+
+def open_redis(url: str) -> "RedisLimiter":
+    """The limiter for redis:// and rediss://, not connected yet; see link.address for our options in the URL."""
+    return RedisLimiter(url, SystemClock())
+
+
+class RedisLimiter:
+    """The Limiter port. `alone` says whether Redis counts as lost; `processes` how many share a limit."""
+
+    def __init__(self, url: str, clock: Clock, max_keys: int = MAX_KEYS):
+        self._address = address(url)
+        self._now, self._max_keys = clock.mono_us, max_keys
+        self._quotas: dict[str, Quota] = {}
+        self._queue: deque[str] = deque()              # every key of _quotas once: the order of looking at them
+        self._needy: dict[str, Quota] = {}             # to be asked for in the next round
+        self._active: dict[str, Quota] = {}            # used since they were last given back
+        self._errors: deque[int] = deque(maxlen=ERRORS)
+        self._wake, self._hurry = asyncio.Event(), asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._digest = ""
+        self._since = self._good = 0
+        self.alone = False
+        self.switches = 0                              # how often it went alone
+        self.node = secrets.token_hex(8)
+
+    # -- the port
+
+    def take(self, wants: Sequence[Want]) -> tuple[Want, int] | None:
+        now = self._now()
+        need: dict[str, int] = {}
+        refused: tuple[Want, int] | None = None
+        for want in wants:
+            quota = self._quota(want, now)
+            need[want.key] = total = need.get(want.key, 0) + cost_us(want.limit, want.cost)
+            missing = total - quota.have
+            if missing <= 0:
+                continue
+            if self.alone:
+                wait = quota.share_wait(missing, now, self._since, self.processes)
+                if wait <= 0:
+                    continue
+            else:
+                quota.short = max(quota.short, missing)
+                wait = quota.wait(missing, now)
+                quota.used = now
+                self._active[quota.key] = quota
+                self._ask(quota, hurry=wait <= 0)
+                wait = max(wait, RETRY_US)
+            if refused is None or wait > refused[1]:
+                refused = want, wait
+        if refused is None:
+            for key, total in need.items():
+                self._spend(self._quotas[key], total, now)
+        return refused
+
+    def correct(self, want: Want, actual: int) -> None:
+        now = self._now()
+        quota = self._quota(want, now)
+        more = cost_us(want.limit, actual) - cost_us(want.limit, want.cost)
+        if more > 0:
+            quota.owed += more
+            if self.alone:
+                quota.share_back(-more, now, self.processes)
+        elif more < 0:
+            kept = min(quota.owed, -more)
+            quota.owed -= kept
+            quota.back += -more - kept
+            if self.alone:
+                quota.share_back(-more, now, self.processes)
+        if more:
+            self._ask(quota)
+
+    def left(self, want: Want) -> tuple[int, int]:
+        now = self._now()
+        quota = self._quotas.get(want.key)
+        burst = want.burst_s * 1_000_000
+        if quota is None:
+            free = burst
+        elif self.alone:
+            free = quota.have + max(-quota.share_wait(0, now, self._since, self.processes), 0) // self.processes
+        else:
+            free = quota.free_at(now)
+        free = max(min(free, burst), 0)
+        return free * want.limit // MINUTE_US, burst - free
+
+    async def open(self) -> None:
+        """Connect and count the processes. A Redis that is away is no reason not to start."""
+        self._redis = connect(self._address.url)
+        self._nodes = Nodes(self._redis, self._address.prefix, self.node, self._address.processes, self._now)
+        try:
+            await self._exchange(self._start())
+        except FAILURES as error:
+            self._go_alone(error)
+        self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """Give back what we have, and leave the list of processes, as far as Redis answers."""
+        task, self._task = self._task, None
+        if task is None:
+            return
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        try:
+            if not self.alone:
+                await self._exchange(self._leave())
+        except FAILURES as error:
+            log.info("Redis does not hear that we leave: %s", error)
+        await self._redis.aclose()
+
+    @property
+    def processes(self) -> int:
+        return self._nodes.count
+
+    def __len__(self) -> int:
+        return len(self._quotas)
+
+    # -- what take does
+
+    def _quota(self, want: Want, now: int) -> Quota:
+        quota = self._quotas.get(want.key)
+        if quota is None:
+            self._forget(now)
+            burst = want.burst_s * 1_000_000
+            quota = self._quotas[want.key] = Quota(want.key, want.limit, burst, self._reserve(burst), now)
+            self._queue.append(want.key)
+        elif quota.limit != want.limit:
+            quota.limit = want.limit           # the operator changed it; microseconds stay what they are
+        return quota
+
+    def _reserve(self, burst: int) -> int:
+        """Our part of a limit that we meet for the first time: nothing while others may not know of us yet."""
+        return burst // 2 // self._nodes.count if self._nodes.known_to_others() else 0
+
+    def _spend(self, quota: Quota, total: int, now: int) -> None:
+        own = min(quota.have, total)
+        quota.have -= own
+        quota.spent += own
+        quota.used = now
+        if total > own:
+            quota.share_take(total - own, now, self._since, self._nodes.count)
+        self._active[quota.key] = quota
+        self._ask(quota)
+
+    def _ask(self, quota: Quota, hurry: bool = False) -> None:
+        self._needy[quota.key] = quota
+        self._wake.set()
+        if hurry:
+            self._hurry.set()
+
+    def _forget(self, now: int) -> None:
+        """Look at two keys for each one that comes, so that dead ones cannot pile up. One is dead when a new one in its
+        place could do no more than it."""
+        for _ in range(min(2, len(self._queue))):
+            key = self._queue.popleft()
+            quota = self._quotas[key]
+            idle = now - quota.used > FORGET_US and quota.have >= quota.reserve and not quota.owed and not self.alone
+            if idle or len(self._quotas) >= self._max_keys:
+                del self._quotas[key]
+            else:
+                self._queue.append(key)
+
+    # -- the task
+
+    async def _run(self) -> None:
+        while True:
+            await self._pause()
+            try:
+                await self._round()
+            except FAILURES as error:
+                self._failed(error)
+            except Exception:                  # a fault of ours: the limits stay closed, but not the gateway
+                log.exception("a round of the limiter failed")
+                await asyncio.sleep(BEAT_S)
+
+    async def _pause(self) -> None:
+        if self.alone or self._errors:
+            await asyncio.sleep(PROBE_S)
+        elif await _happens(self._wake, BEAT_S):
+            await _happens(self._hurry, PACE_S)
+
+    async def _round(self) -> None:
+        self._wake.clear()
+        self._hurry.clear()
+        if self.alone:
+            await self._exchange(self._start())
+            self._good += 1
+            if self._good >= PROBES and self._now() - self._since >= ALONE_US:
+                await self._come_back()
+        else:
+            if self._nodes.due(BEAT_S):
+                await self._exchange(self._nodes.beat())
+                self._give_back()
+            while self._needy:
+                batch = [self._needy.pop(key) for key in list(self._needy)[:BATCH]]
+                await self._send([(quota, taking) for quota in batch if (taking := quota.asking())])
+            self._errors.clear()
+
+    async def _exchange(self, call):
+        """One exchange with Redis, within PATIENCE_S whatever the driver does."""
+        async with asyncio.timeout(PATIENCE_S):
+            return await call
+
+    async def _start(self) -> None:
+        self._digest = await self._redis.script_load(SOURCE)
+        await self._nodes.beat()
+
+    def _failed(self, error: Exception) -> None:
+        now = self._now()
+        self._good = 0
+        self._errors.append(now)
+        if not self.alone and len(self._errors) == ERRORS and now - self._errors[0] <= ERRORS_US:
+            self._go_alone(error)
+
+    def _go_alone(self, error: Exception) -> None:
+        self.alone, self._since, self._good = True, self._now(), 0
+        self.switches += 1
+        log.warning("Redis is away, each of %d processes keeps to its share of the limits: %s", self.processes, error)
+
+    async def _come_back(self) -> None:
+        """Tell what was used meanwhile, and only then ask again."""
+        used = [quota for quota in self._quotas.values() if quota.share_tat or quota.owed or quota.back]
+        for start in range(0, len(used), BATCH):
+            await self._send([(quota, quota.correction()) for quota in used[start:start + BATCH]])
+        for quota in used:
+            quota.share_tat = 0
+        self.alone = False
+        self._errors.clear()
+        log.info("Redis is back")
+
+    def _give_back(self, idle_us: int = IDLE_US) -> None:
+        now = self._now()
+        for key, quota in list(self._active.items()):
+            if now - quota.used >= idle_us:
+                del self._active[key]
+                quota.back += quota.surplus()
+                self._needy[key] = quota
+
+    async def _leave(self) -> None:
+        self._give_back(idle_us=0)
+        quotas = list(self._needy.values())
+        for start in range(0, len(quotas), BATCH):
+            await self._send([(quota, quota.correction()) for quota in quotas[start:start + BATCH]])
+        await self._nodes.leave()
+
+    async def _send(self, asked: list[tuple[Quota, Taking]]) -> None:
+        """Ask for several keys at once, each by itself: they may lie on different servers."""
+        if not asked:
+            return
+        pipe = self._redis.pipeline(transaction=False)
+        for _, taking in asked:
+            pipe.evalsha(self._digest, *words([taking._replace(key=self._name(taking.key))]))
+        try:
+            answers = await self._exchange(pipe.execute(raise_on_error=False))
+        except BaseException:
+            for quota, taking in asked:
+                quota.refund_failed(taking.shift)
+            raise
+        wrong = [error for (quota, taking), answer in zip(asked, answers, strict=True)
+                 if (error := self._hear(quota, taking, answer))]
+        if wrong:
+            if any(isinstance(error, NoScriptError) for error in wrong):       # Redis was restarted
+                await self._exchange(self._start())
+            raise wrong[0]
+
+    def _hear(self, quota: Quota, taking: Taking, answer: Any) -> Exception | None:
+        try:
+            if isinstance(answer, Exception):
+                raise answer
+            taken = read(answer, 1)
+            if not 0 <= taken.taken[0] <= taking.most or taken.ahead[0] < 0:
+                raise ValueError(f"Redis gave {taken} when asked for {taking}")
+        except FAILURES as error:
+            quota.refund_failed(taking.shift)
+            return error
+        quota.given(taken.taken[0], taken.ahead[0], self._now())
+        return None
+
+    def _name(self, key: str) -> str:
+        """The key in Redis. All limits of one account lie on one server of a cluster."""
+        whose = ":".join(key.split(":")[:2])
+        return f"{self._address.prefix}:{{{whose}}}{key[len(whose):]}"
+
+
+async def _happens(event: asyncio.Event, within_s: float) -> bool:
+    try:
+        async with asyncio.timeout(within_s):
+            return await event.wait()
+    except TimeoutError:
+        return False

@@ -1,0 +1,52 @@
+"""Which processes share the limits: each says every second that it lives, and hears how many do."""
+
+from collections import deque
+
+from redis.asyncio import Redis
+
+BEAT = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZADD', KEYS[1], now, ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return redis.call('ZCARD', KEYS[1])
+"""
+DEAD_MS = 10_000
+KEEP_US = 30_000_000           # a count that falls is believed late: Redis may have lost its list
+JOIN_US = 2_000_000            # by then every neighbour has counted us
+
+
+class Nodes:
+    """`count` is the largest number of live processes heard of lately, or `least` before there was any answer."""
+
+    def __init__(self, redis: Redis, prefix: str, node: str, least: int, now):
+        self._redis, self._node, self._now = redis, node, now
+        self._key = f"{prefix}:nodes"
+        self._heard: deque[tuple[int, int]] = deque()          # (when, how many), the largest first
+        self._beat_us = self._joined_us = 0
+        self.count = least
+
+    def due(self, every_s: float) -> bool:
+        return self._now() - self._beat_us >= every_s * 1_000_000
+
+    def known_to_others(self) -> bool:
+        return bool(self._joined_us) and self._now() - self._joined_us >= JOIN_US
+
+    async def beat(self) -> None:
+        """Say that we live and renew `count`."""
+        count = await self._redis.eval(BEAT, 1, self._key, self._node, DEAD_MS)
+        if type(count) is not int or count < 1:
+            raise ValueError(f"Redis counts {count!r} processes")
+        now = self._now()
+        self._beat_us = now
+        self._joined_us = self._joined_us or now
+        while self._heard and (self._heard[-1][1] <= count):
+            self._heard.pop()
+        self._heard.append((now, count))
+        while now - self._heard[0][0] > KEEP_US:
+            self._heard.popleft()
+        self.count = self._heard[0][1]
+
+    async def leave(self) -> None:
+        await self._redis.zrem(self._key, self._node)

@@ -1,0 +1,110 @@
+"""Channels: the list with live figures, the editor, the test call."""
+
+from typing import Any
+
+from smartoken.console.form import Form, as_json, lines
+from smartoken.console.page import Page, link
+from smartoken.domain.documents import WIRE_NAMES
+from smartoken.strict import decode
+from smartoken.web.admin import channels
+
+NEW = {"name": "", "provider": "", "base_url": "", "credential": "", "wire_api": [], "models": {}, "bridges": [],
+       "priority": 0, "weight": 100, "active": True, "rpm": 0, "tpm": 0, "max_inflight": 0, "proxy": "", "settings": {},
+       "timeouts": {"first_byte_s": 120, "idle_s": 60, "total_s": 1800}, "cancel_stops_billing": None, "rev": 0,
+       "problems": [], "wires": []}
+CANCEL = {"": None, "yes": True, "no": False}
+
+
+class List(Page):
+    """All channels; the table renews itself."""
+
+    key = "channels"
+    permission = "catalog.read"
+
+    async def get(self) -> None:
+        rows = (await self.ask(channels.list_channels(self.desk)))["channels"]
+        rows.sort(key=lambda row: (row["priority"], row["name"]))
+        template = "channels_table.html" if self.request.headers.get("HX-Request") else "channels.html"
+        self.render(template, title=self.locale.translate("Channels"), rows=rows)
+
+
+class Edit(Page):
+    """One channel, or a new one."""
+
+    key = "channels"
+    permission = "catalog.read"
+
+    async def get(self, name: str = "") -> None:
+        channel = await self.ask(channels.get_channel(self.desk, name)) if name else NEW
+        await self._show(channel, not name)
+
+    async def post(self, name: str = "") -> None:
+        self.demand("catalog.write")
+        form = Form(self)
+        if name and self.get_body_argument("do", "") == "remove":
+            await self.ask(channels.remove_channel(self.desk, name))
+            self.go("/console/channels", "removed")
+            return
+        old = await self.ask(channels.get_channel(self.desk, name)) if name else NEW
+        fields = _fields(form, name)
+        saved, refusal = await self.attempt(self._save(form, fields))
+        if refusal is None:
+            self.go(link("channels", saved["name"]), "saved")
+            return
+        self.set_status(refusal.status)
+        await self._show({**old, **fields}, not name, refusal)
+
+    async def _save(self, form: Form, fields: dict[str, Any]) -> dict[str, Any]:
+        credential = form.secret("credential").strip()
+        body = decode(channels.ChannelBody, {
+            "channel": {field: value for field, value in fields.items() if field != "name"}, "rev": form.number("rev"),
+            "credential": "" if form.flag("no_credential") else credential or None}, "the channel")
+        return await channels.put_channel(self.desk, fields["name"], body)
+
+    async def _show(self, channel: dict[str, Any], new: bool, refusal: Any = None) -> None:
+        known = await self.ask(channels.providers(self.desk))
+        wires = sorted({wire for one in known["providers"] for wire in one["speaks"]})
+        models = channel["models"]
+        self.render("channel.html", title=channel["name"] or self.locale.translate("New channel"), channel=channel, new=new,
+                    refusal=refusal, providers=known["providers"], bridges=known["bridges"], wires=wires,
+                    models=lines(models) if isinstance(models, dict) else models, settings=as_json(channel["settings"]),
+                    short={full: name for name, full in WIRE_NAMES.items()})
+
+
+class Test(Page):
+    """One real call; answers a part of the page."""
+
+    permission = "catalog.write"
+
+    async def post(self, name: str) -> None:
+        form = Form(self)
+        found, refusal = await self.attempt(channels.test_channel(
+            self.desk, name, channels.TestBody(model=form.text("test_model"), wire=form.text("test_wire"))))
+        self.render("channel_test.html", found=found, refusal=refusal)
+
+
+class Live(Page):
+    """The live figures of one channel, for renewing them."""
+
+    permission = "catalog.read"
+
+    async def get(self, name: str) -> None:
+        self.render("channel_live.html", channel=await self.ask(channels.get_channel(self.desk, name)))
+
+
+def _fields(form: Form, name: str) -> dict[str, Any]:
+    return {
+        "name": name or form.text("name"), "provider": form.text("provider"), "base_url": form.text("base_url"),
+        "wire_api": form.many("wire_api"), "models": form.pairs("models"), "bridges": form.many("bridges"),
+        "priority": form.number("priority"), "weight": form.number("weight", 100), "active": form.flag("active"),
+        "rpm": form.number("rpm"), "tpm": form.number("tpm"), "max_inflight": form.number("max_inflight"),
+        "timeouts": {field: form.number(field, default) for field, default in NEW["timeouts"].items()},
+        "cancel_stops_billing": CANCEL.get(form.text("cancel_stops_billing")), "proxy": form.text("proxy"),
+        "settings": form.table("settings")}
+
+
+def routes(gateway) -> list[tuple]:
+    with_gateway = {"gateway": gateway}
+    return [(r"/console/channels", List, with_gateway), (r"/console/channels/new", Edit, with_gateway),
+            (r"/console/channels/([^/]+)/test", Test, with_gateway), (r"/console/channels/([^/]+)/live", Live, with_gateway),
+            (r"/console/channels/([^/]+)", Edit, with_gateway)]

@@ -1,0 +1,93 @@
+"""People who may sign in, and one's own account: password, second factor, sessions."""
+
+from typing import Any
+
+from smartoken.console.form import Form
+from smartoken.console.page import SIGN_IN, Page
+from smartoken.domain.people import PERMISSIONS, ROLES
+from smartoken.strict import decode
+from smartoken.web.admin import people
+
+
+class People(Page):
+    """Everybody, and the form for somebody new."""
+
+    key = "people"
+    permission = "people.write"
+
+    async def get(self) -> None:
+        await self._show()
+
+    async def post(self) -> None:
+        form = Form(self)
+        _, refusal = await self.attempt(self._do(form))
+        if refusal is None:
+            self.go("/console/people", "saved")
+            return
+        self.set_status(refusal.status)
+        await self._show(refusal)
+
+    async def _do(self, form: Form) -> None:
+        do, name = form.text("do"), form.text("name").lower()
+        if do == "add":
+            await people.add(self.desk, decode(people.PersonBody, {
+                "name": name, "role": form.text("role"), "password": form.secret("password"), "acct": form.text("acct")},
+                "the person"))
+        elif do == "end":
+            await people.end_sessions(self.desk, name)
+        else:
+            changes: dict[str, Any] = {"role": {"role": form.text("role")}, "off": {"active": False}, "on": {"active": True},
+                                       "no-factor": {"second_factor": False},
+                                       "password": {"password": form.secret("password")}}.get(do, {})
+            await people.change(self.desk, name, decode(people.PersonChange, changes, "the person"))
+
+    async def _show(self, refusal: Any = None) -> None:
+        rows = (await self.ask(people.list_people(self.desk)))["people"]
+        self.render("people.html", title=self.locale.translate("People"), rows=rows, roles=ROLES, refusal=refusal,
+                    permissions=PERMISSIONS, name=self.text("name") if refusal else "")
+
+
+class Me(Page):
+    """One's own password, second factor and sessions."""
+
+    permission = "self"
+
+    async def get(self) -> None:
+        await self._show()
+
+    async def post(self) -> None:
+        form = Form(self)
+        does = {"password": (self._password, "password"), "factor": (self._factor, "second-factor"),
+                "end": (self._end, "ended")}
+        work, done = does.get(form.text("do"), does["end"])
+        _, refusal = await self.attempt(work(form))
+        if refusal is not None:
+            self.set_status(refusal.status)
+            await self._show(refusal)
+        elif form.text("do") == "password":
+            self.take_cookie()
+            self.go(SIGN_IN, done)
+        else:
+            self.go("/console/me", done)
+
+    async def _password(self, form: Form) -> None:
+        await people.own_password(self.desk, people.OwnPassword(old=form.secret("old"), new=form.secret("new")))
+
+    async def _factor(self, form: Form) -> None:
+        await people.own_factor(self.desk, people.OwnFactor(secret=form.text("secret"), code=form.text("code"),
+                                                            password=form.secret("password")))
+
+    async def _end(self, form: Form) -> None:
+        await people.end_own_session(self.desk, form.text("session"))
+
+    async def _show(self, refusal: Any = None) -> None:
+        factor = await self.ask(people.offer_factor(self.desk))
+        if refusal is not None and refusal.code == "totp":
+            factor["secret"] = self.text("secret")
+        sessions = (await self.ask(people.own_sessions(self.desk)))["sessions"]
+        self.render("me.html", title=self.locale.translate("My account"), factor=factor, sessions=sessions, refusal=refusal)
+
+
+def routes(gateway) -> list[tuple]:
+    with_gateway = {"gateway": gateway}
+    return [(r"/console/people", People, with_gateway), (r"/console/me", Me, with_gateway)]

@@ -1,0 +1,149 @@
+"""A new job: checked, priced, written down, paid in advance, then on its way; or the one that is there already.
+
+With an `Idempotency-Key` a claim is written first (a document of the collection `jobs` whose id begins with '~'): it
+names the job, so that the same call, repeated on any node, finds it instead of making a second one.
+"""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from smartoken.domain import hold
+from smartoken.domain import job as states
+from smartoken.domain.account import Declined, empty
+from smartoken.domain.catalog import Account, Key, Model
+from smartoken.domain.job import Job, full_cost_p
+from smartoken.domain.money import P_PER_U
+from smartoken.domain.offer import fit, unit_u
+from smartoken.engine import admission, routing
+from smartoken.engine.funds import why_not
+from smartoken.errors import Refusal, StoreAway, refuse
+from smartoken.plugin.types import Ask, JobDoor, JobWire
+
+REPEAT_MS = 24 * 3600 * 1000     # how long an Idempotency-Key stands for its job
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A call for long work, as its door has read it. `repeat` is its Idempotency-Key, '' without one."""
+
+    rid: str
+    key: Key
+    account: Account
+    wire: JobWire
+    door: JobDoor
+    ask: Ask
+    body: bytes = b""
+    pin: str | None = None
+    repeat: str = ""
+    show_cost: bool = False
+
+
+def offer(gateway: Any, order: Order) -> tuple[Model, Ask, int]:
+    """(model, the Ask in the model's own words, µUSD to set aside); Refusal for what cannot be had. Moves nothing."""
+    ask = order.ask
+    model = admission.model_for(gateway.snapshots.current, order.key, ask.slug)
+    routing.routes_of(model, ask.wire, order.pin)
+    ask = fit(model, ask, order.wire.kind)
+    admission.run_gates(gateway.registry.gates, order.key, ask)
+    count = ask.images if order.wire.kind == "image" else ask.seconds
+    return model, ask, unit_u(model, ask, order.wire.kind) * count
+
+
+async def begin(jobs: Any, order: Order) -> Job:
+    """The job of a call, begun now or by an earlier call of the same Idempotency-Key. Refusal; nothing is left then."""
+    model, ask, held_u = offer(jobs.gateway, order)
+    try:
+        if order.repeat:
+            id, there = await _claimed(jobs, order)
+            if there is not None:
+                return there
+        else:
+            id = order.rid
+        wants = [want for want in admission.wants_of(order.key, order.account, model, 0) if want.cost]
+        admission.take(jobs.gateway.limiter, wants)
+        job = _job(jobs, order, model, ask, id, held_u)
+        if ask.files:
+            jobs.asks[id] = ask
+        if not await jobs.add(job):
+            return await jobs.find(id)         # the same call, made twice at once
+        try:
+            await pend(jobs, job, order.account.overdraft_u)
+        except Declined:
+            jobs.asks.pop(id, None)
+            await jobs.drop(job)
+            raise await _unpaid(jobs, job, order.account) from None
+    except StoreAway:
+        raise refuse("upstream", "The store is away, so nothing can be set aside for this call; try again shortly.",
+                     code="store_away", retry_after_s=2) from None
+    jobs.drive(job)
+    return job
+
+
+async def pend(jobs: Any, job: Job, floor_u: int) -> None:
+    """Set the job's whole price aside, once; Declined when the account cannot pay."""
+    if not job.held_u:
+        return
+    at_ms = job.at_ms
+    await jobs.ledger.commit(
+        job.acct, f"pend:{job.id}", "pend",
+        lambda state: hold.pend(state, rid=job.id, slug=job.model, amount_u=job.held_u, at_ms=at_ms, floor_u=floor_u))
+
+
+def ask_of(jobs: Any, job: Job) -> Ask:
+    """The Ask that a job was made from; its files only in the process that took them."""
+    kept = jobs.asks.get(job.id)
+    if kept is not None:
+        return kept
+    fields = msgspec.json.decode(job.fields, type=dict[str, msgspec.Raw])
+    return Ask(wire=job.wire, slug=job.model, stream=False, body=b"", fields=fields, images=job.images, size=job.size,
+               quality=job.quality, seconds=job.seconds, resolution=job.resolution, ratio=job.ratio, inline=job.inline)
+
+
+def _job(jobs: Any, order: Order, model: Model, ask: Ask, id: str, held_u: int) -> Job:
+    job = Job(id=id, acct=order.account.id, key=order.key.kid, wire=order.wire.name, door=order.door.path,
+              kind=order.wire.kind, model=model.slug, at_ms=jobs.clock.now_ms(),
+              fields=msgspec.json.encode(ask.fields).decode(), files=bool(ask.files), images=ask.images, size=ask.size,
+              quality=ask.quality, seconds=ask.seconds, resolution=ask.resolution, ratio=ask.ratio, inline=ask.inline,
+              show_cost=order.show_cost, pin=order.pin or "", price_rev=model.price.rev,
+              unit_u=unit_u(model, ask, order.wire.kind), held_u=held_u, word=secrets.token_hex(16))
+    if full_cost_p(job) != held_u * P_PER_U:
+        raise AssertionError(f"{id}: {held_u} µUSD are not its whole price")
+    return job
+
+
+async def _claimed(jobs: Any, order: Order) -> tuple[str, Job | None]:
+    """(the job's id, the job if it is there): by this call's claim, or by the one that an earlier call left."""
+    name = hashlib.sha256(f"{order.account.id}\0{order.repeat}".encode()).hexdigest()
+    print_of_body = hashlib.sha256(order.door.path.encode() + b"\0" + order.body).hexdigest()
+    claim = {"_id": f"~{name}", "rev": 1, "job": order.rid, "body": print_of_body, "at_ms": jobs.clock.now_ms()}
+    for _ in range(3):
+        if await jobs.store.insert("jobs", claim):
+            return order.rid, None
+        there = await jobs.store.get("jobs", claim["_id"])
+        if there is None:
+            continue
+        if there["at_ms"] + REPEAT_MS < claim["at_ms"]:
+            await jobs.store.remove("jobs", there["_id"], there["rev"])
+            continue
+        if there["body"] != print_of_body:
+            raise refuse("idempotency", "This Idempotency-Key was used before, with another body.",
+                         code="idempotency_key_reused", should_retry=False)
+        return there["job"], await jobs.find(there["job"])
+    raise StoreAway("an Idempotency-Key could not be claimed")
+
+
+async def _unpaid(jobs: Any, job: Job, account: Account) -> Refusal:
+    """Why the account cannot pay for a job."""
+    head = await jobs.ledger.head(job.acct)
+    return why_not(head.state if head else empty(), job.model, full_cost_p(job), jobs.clock.now_ms(),
+                   account.overdraft_u, {})
+
+
+def fault_of(refusal: Refusal) -> states.Fault:
+    """A Refusal as it stands in a job."""
+    return states.Fault(kind=refusal.type, message=refusal.message, code=refusal.code or "", status=refusal.status,
+                        retry_after_s=refusal.retry_after_s or 0)

@@ -1,0 +1,250 @@
+"""Long generations: written down before anything is sent, driven by one process at a time, taken up again by another.
+
+Here: the documents, the claims on them, and the drivers. What a driver does in each state is in making.py (the
+upstream's part), keeping.py (our copy of the results) and closing.py (money and record); generate.py makes jobs.
+
+A claim is the job's `owner` and `until_ms`, renewed while the owner lives. Every write names the revision that it
+replaces, so an owner that was stopped for too long learns at its next write that the job is no longer its own.
+"""
+
+import asyncio
+import logging
+import random
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from smartoken.domain import job as states
+from smartoken.domain.job import Job, from_store, to_store
+from smartoken.engine import closing, keeping, making
+from smartoken.errors import StoreAway
+
+log = logging.getLogger("smartoken.jobs")
+
+CLAIM_MS = 15_000        # a dead owner's jobs are taken up after so long
+RENEW_MS = 8_000         # what must be left of a claim, or it is renewed
+TICK_S = 2.0             # between two looks at claims
+SCAN_S = 4.0             # between two looks for jobs without an owner
+GRACE_S = 10.0           # that create calls under way get when the process is told to stop
+AGAIN_S = (0.2, 0.5, 1, 2, 5, 10)
+COPIES = 4               # results copied at a time, which bounds memory
+
+STEPS: dict[str, Callable] = {
+    states.NEW: making.submit, states.SENDING: making.unclear, states.RUNNING: making.poll,
+    states.MADE: keeping.keep, states.STORED: closing.close, states.FAILED: closing.close,
+    states.CANCELED: closing.close, states.LOST: closing.close, states.UNKNOWN: making.forget,
+}
+
+
+class Taken(Exception):
+    """The job is another process's now (or an operator's): whoever gets this stops working on it."""
+
+
+class Jobs:
+    """The jobs of one process. `gateway` is the Gateway, `media` an open Media."""
+
+    def __init__(self, gateway: Any, media: Any):
+        self.gateway, self.media = gateway, media
+        self.store, self.ledger, self.clock = gateway.store, gateway.ledger, gateway.clock
+        self.owner = f"{gateway.node}.{secrets.token_hex(4)}"
+        self.copies = asyncio.Semaphore(COPIES)
+        self.sessions = keeping.Sessions()
+        self.paces = making.Paces()
+        self.asks: dict[str, Any] = {}                     # job: its Ask, while it has files that are in no store
+        self._mine: dict[str, Job] = {}
+        self._drivers: dict[str, asyncio.Task] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._waiting: dict[str, set[asyncio.Future]] = {}
+        self._tasks: set[asyncio.Task] = set()
+        self._closing = False
+
+    # -- life
+
+    async def open(self) -> None:
+        """Begin to look after claims and after jobs without an owner."""
+        for work in (self._renew, self._scan):
+            self._tasks.add(asyncio.create_task(work()))
+
+    async def close(self) -> None:
+        """Let create calls end, stop, and give up every claim so that others need not wait for it to run out."""
+        self._closing = True
+        sending = [self._drivers[id] for id, job in self._mine.items()
+                   if job.state == states.SENDING and id in self._drivers]
+        if sending:
+            await asyncio.wait(sending, timeout=GRACE_S)
+        tasks = [*self._tasks, *self._drivers.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for job in list(self._mine.values()):
+            try:
+                await self.save(job, owner="", until_ms=0)
+            except (StoreAway, Taken) as error:
+                log.warning("%s: its claim runs out by itself: %s", job.id, error)
+        for futures in list(self._waiting.values()):
+            for future in futures:
+                if not future.done():
+                    future.cancel()
+        await self.sessions.close()
+
+    # -- documents
+
+    async def add(self, job: Job) -> bool:
+        """Write a new job down, as ours; False when there is one of this id. StoreAway."""
+        job.owner, job.until_ms = self.owner, self.clock.now_ms() + CLAIM_MS
+        try:
+            made = await self.store.insert("jobs", to_store(job))
+        except StoreAway:
+            there = await self.find(job.id)
+            made = there is not None and there.owner == self.owner
+            if there is None:
+                raise
+        if made:
+            self._mine[job.id] = job
+        return made
+
+    async def drop(self, job: Job) -> None:
+        """Take back a job that never began."""
+        self._mine.pop(job.id, None)
+        await self.store.remove("jobs", job.id, job.rev)
+
+    async def find(self, id: str, acct: str = "") -> Job | None:
+        """A job as the store has it; None also when it is not of the account `acct`."""
+        doc = await self.store.get("jobs", id) if not id.startswith("~") else None
+        return from_store(doc) if doc is not None and acct in ("", doc["acct"]) else None
+
+    async def save(self, job: Job, **changes: Any) -> None:
+        """Change a job of ours, in the store and then here. Taken; StoreAway after several tries."""
+        async with self._locks.setdefault(job.id, asyncio.Lock()):
+            state = changes.get("state", job.state)
+            if state != job.state and state not in states.GOES_ON[job.state]:
+                raise AssertionError(f"{job.id}: a job does not go from {job.state} to {state}")
+            claim = {"owner": self.owner, "until_ms": self.clock.now_ms() + CLAIM_MS}
+            changes = {**claim, **changes}
+            doc = {**to_store(job), **_plain(changes), "rev": job.rev + 1}
+            await self._replace(doc, job.rev)
+            for name, value in changes.items():
+                setattr(job, name, value)
+            job.rev += 1
+        if job.ended:
+            self._tell(job)
+
+    async def _replace(self, doc: dict, rev: int) -> None:
+        for wait_s in (*AGAIN_S, None):
+            try:
+                if await self.store.replace("jobs", doc, rev):
+                    return
+                there = await self.store.get("jobs", doc["_id"])
+                if there is None or there["rev"] != doc["rev"] or there["owner"] != doc["owner"]:
+                    raise Taken(f"{doc['_id']} was taken over by {there and there['owner']}")
+                return  # our own write, whose reply was lost
+            except StoreAway:
+                if wait_s is None:
+                    raise
+            await asyncio.sleep(wait_s)
+
+    # -- drivers
+
+    def drive(self, job: Job) -> None:
+        """Work on a job of ours until its money is settled."""
+        if self._closing or job.id in self._drivers:
+            return
+        self._mine[job.id] = job
+        task = asyncio.create_task(self._drive(job))
+        self._drivers[job.id] = task
+        task.add_done_callback(lambda _: self._driven(job))
+
+    def _driven(self, job: Job) -> None:
+        self._drivers.pop(job.id, None)
+        if not self._closing or not job.open:
+            self._mine.pop(job.id, None)
+            self._locks.pop(job.id, None)
+            self.asks.pop(job.id, None)
+
+    async def _drive(self, job: Job) -> None:
+        try:
+            while job.open and job.owner == self.owner:
+                await STEPS[job.state](self, job)
+        except Taken as error:
+            log.info("%s", error)
+        except StoreAway as error:
+            log.warning("%s: left to whoever finds it: %s", job.id, error)
+        except Exception:
+            # Its claim runs out and somebody tries again, at the pace of the scan: a fault of ours loses no job.
+            log.exception("%s: internal error in state %s", job.id, job.state)
+
+    def mine(self) -> int:
+        """How many jobs this process works on."""
+        return len(self._drivers)
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            soon = self.clock.now_ms() + RENEW_MS
+            for id, job in list(self._mine.items()):
+                if id in self._drivers and job.open and job.owner == self.owner and job.until_ms < soon:
+                    try:
+                        await self.save(job)
+                    except Taken as error:
+                        log.warning("%s", error)
+                        self._drivers[id].cancel()
+                    except StoreAway as error:
+                        log.warning("%s: its claim could not be renewed: %s", id, error)
+
+    async def _scan(self) -> None:
+        while True:
+            try:
+                await self.adopt()
+            except StoreAway as error:
+                log.warning("jobs could not be looked for: %s", error)
+            await asyncio.sleep(SCAN_S * random.uniform(0.7, 1.3))
+
+    async def adopt(self) -> int:
+        """Take up every job whose owner is gone, or that is due; how many they were. StoreAway."""
+        taken, after = 0, ""
+        while page := await self.store.find("jobs", {"open": 1}, after=after, limit=500):
+            after = page[-1]["_id"]
+            for doc in page:
+                if doc["until_ms"] > self.clock.now_ms() or doc["_id"] in self._mine or self._closing:
+                    continue
+                job = from_store(doc)
+                try:
+                    await self.save(job)
+                except Taken:
+                    self._locks.pop(job.id, None)
+                    continue
+                log.info("%s: taken up in state %s", job.id, job.state)
+                self.drive(job)
+                taken += 1
+        return taken
+
+    # -- waiting
+
+    async def ended(self, job: Job, wait_s: float) -> Job:
+        """The job when it has ended, or as it stands after `wait_s`; driven here or elsewhere. StoreAway."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + wait_s
+        while not job.ended and loop.time() < deadline:
+            here = job.id in self._drivers
+            future = loop.create_future()
+            self._waiting.setdefault(job.id, set()).add(future)
+            try:
+                await asyncio.wait((future,), timeout=min(deadline - loop.time(), 5 if here else 1))
+            finally:
+                waiting = self._waiting.get(job.id, set())
+                waiting.discard(future)
+                if not waiting:
+                    self._waiting.pop(job.id, None)
+            job = self._mine.get(job.id) or await self.find(job.id) or job
+        return job
+
+    def _tell(self, job: Job) -> None:
+        for future in self._waiting.get(job.id, ()):
+            if not future.done():
+                future.set_result(None)
+
+
+def _plain(changes: dict[str, Any]) -> dict[str, Any]:
+    return {name: msgspec.to_builtins(value) for name, value in changes.items()}

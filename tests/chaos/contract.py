@@ -1,0 +1,62 @@
+"""Every Store keeps the contract on a real MongoDB-wire server, also when one reply in twenty is lost.
+
+The callers do what callers must: after StoreAway they read again (tests/contracts/careful.py).
+"""
+
+import asyncio
+import traceback
+from collections.abc import Sequence
+from functools import partial
+from urllib.parse import urlsplit
+
+from smartoken.testing.proxy import FaultProxy
+from smartoken.testing.store_suite import CHECKS, check
+from smartoken_plugins.mongo.store import open_mongo
+from tests.chaos.proof import Means, Proof
+from tests.contracts.careful import Careful
+
+LOST = 0.05
+SHORT = ("documents", "chains", "usage", "reopening")       # each lost reply costs the driver half a second
+
+
+async def lossy_check(url: str, one, seed: int) -> int:
+    """Run one check against a server through a proxy that loses replies; how many were lost."""
+    parts = urlsplit(url)
+    proxy = FaultProxy(parts.hostname, parts.port, seed=seed)
+    await proxy.start()
+    through = f"mongodb://127.0.0.1:{proxy.port}{parts.path}?heartbeatFrequencyMS=500"
+
+    async def with_faults(store, other):
+        """They begin after both were opened: a start is slow enough when they come one by one."""
+        proxy.drop_reply = LOST
+        await one(store, other)
+
+    try:
+        await check(with_faults, lambda: Careful(open_mongo(through)))
+    finally:
+        await proxy.stop()
+    return proxy.dropped
+
+
+async def lossy_contract(url: str, seed: int, checks: Sequence = CHECKS) -> list[int | BaseException]:
+    """All checks at once, each on a database of its own, since it is the driver's recovery that takes the time.
+    For each the number of lost replies, or how it failed."""
+    return await asyncio.gather(*(lossy_check(f"{url}{one.__name__}", one, seed + number)
+                                  for number, one in enumerate(checks)), return_exceptions=True)
+
+
+def prove(means: Means) -> Proof:
+    server = means.server("mongo")
+    seeds = range(means.seed, means.seed + (5 if means.long else 1))
+    checks = CHECKS if means.long else [one for one in CHECKS if one.__name__ in SHORT]
+    wrong = lost = 0
+    for seed in seeds:
+        for one in CHECKS:
+            asyncio.run(check(one, partial(open_mongo, f"{server.url}/c{seed}{one.__name__}")))
+        for outcome in asyncio.run(lossy_contract(f"{server.url}/l{seed}", seed, checks)):
+            if isinstance(outcome, BaseException):
+                wrong += 1
+                traceback.print_exception(outcome)
+            else:
+                lost += outcome
+    return Proof("checks", len(seeds) * (len(CHECKS) + len(checks)), wrong, {"replies lost": lost})

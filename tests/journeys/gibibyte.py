@@ -1,0 +1,115 @@
+"""1 GiB of films through a gateway into OSS: how much memory it takes, and what chat beside it feels.
+
+`python -m tests.journeys.gibibyte [--mb 1024]` prints both, and fails when the worker grew by 64 MiB or more, or when
+chat beside the copying took 20 ms longer than alone in more than one call of a hundred.
+"""
+
+import argparse
+import http.client
+import json
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from smartoken.testing.process import UpstreamProcess
+from tests.harness import Client, Gateway, channel, model
+from tests.journeys.oss_kit import OssProcess
+from tests.journeys.works_kit import FILM, call, film, maker
+
+EACH_MB = 128
+GROWTH_MAX, LATER_MAX_S = 64 << 20, 0.020
+
+
+def main() -> None:
+    words = argparse.ArgumentParser(description=__doc__)
+    words.add_argument("--mb", type=int, default=1024)
+    given = words.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        run(Path(folder), given.mb)
+
+
+def run(folder: Path, mb: int) -> None:
+    """See the module."""
+    (folder / "oss").mkdir()
+    (folder / "gateway").mkdir()
+    oss = OssProcess(folder / "oss")
+    upstream = UpstreamProcess(work_ms=300, small=True)
+    gateway = Gateway(folder / "gateway", conf=oss.conf())
+    try:
+        gateway.apply(film("f"), maker("maker", upstream.at("maker", f"padded?pad_mb={EACH_MB}"), {"f": "x"}),
+                      model("chat"), channel("chat", upstream.at("chat"), {"chat": "x"}))
+        gateway.start()
+        client = gateway.client("gibibyte", "100")
+        _film(gateway, client)                 # clients and threads are made by the first one
+        alone = _chat(gateway, client, threading.Event(), 500)
+        before, begun, over = _rss(gateway), time.monotonic(), threading.Event()
+        peak, beside = [0], []
+        watchers = [threading.Thread(target=lambda: peak.__setitem__(0, _peak(gateway, over))),
+                    threading.Thread(target=lambda: beside.extend(_chat(gateway, client, over, 10**9)))]
+        films = [threading.Thread(target=_film, args=(gateway, client)) for _ in range(mb // EACH_MB)]
+        for thread in (*watchers, *films):
+            thread.start()
+        for thread in films:
+            thread.join()
+        took = time.monotonic() - begun
+        over.set()
+        for thread in watchers:
+            thread.join()
+        grown = peak[0] - before
+        print(f"{mb} MiB in {took:.1f} s; the worker had {before >> 20} MiB and grew by {grown >> 20} MiB at most; chat "
+              f"alone p50 {_ms(alone, 50)} p99 {_ms(alone, 99)} ms, beside it p50 {_ms(beside, 50)} p99 "
+              f"{_ms(beside, 99)} worst {_ms(beside, 100)} ms ({len(beside)} calls)")
+        assert grown < GROWTH_MAX, f"grew by {grown} bytes"
+        assert _at(beside, 99) - _at(alone, 50) < LATER_MAX_S, "chat waited for the copying"
+    finally:
+        gateway.close()
+        upstream.stop()
+        oss.stop()
+
+
+def _film(gateway: Gateway, client: Client) -> None:
+    status, _, answer = call(f"{gateway.url}/v1/videos/generations", client.key, {"model": "f", **FILM}, timeout=300)
+    assert status == 200, answer
+
+
+def _chat(gateway: Gateway, client: Client, over: threading.Event, count: int) -> list[float]:
+    """Seconds that each of `count` calls took, one after the other on one connection."""
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=60)
+    body = json.dumps({"model": "chat", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 4})
+    took = []
+    while not over.is_set() and len(took) < count:
+        begun = time.perf_counter()
+        connection.request("POST", "/v1/chat/completions", body, {"Authorization": f"Bearer {client.key}",
+                                                                  "Content-Type": "application/json"})
+        answer = connection.getresponse()
+        assert answer.status == 200, answer.read()
+        answer.read()
+        took.append(time.perf_counter() - begun)
+        time.sleep(0.005)
+    connection.close()
+    return took
+
+
+def _rss(gateway: Gateway) -> int:
+    text = Path(f"/proc/{gateway.worker_pids()[0]}/status").read_text()
+    return int(text.split("VmRSS:")[1].split()[0]) * 1024
+
+
+def _peak(gateway: Gateway, over: threading.Event) -> int:
+    most = 0
+    while not over.wait(0.05):
+        most = max(most, _rss(gateway))
+    return most
+
+
+def _at(took: list[float], percent: int) -> float:
+    return sorted(took)[min(len(took) - 1, len(took) * percent // 100)]
+
+
+def _ms(took: list[float], percent: int) -> str:
+    return f"{_at(took, percent) * 1000:.1f}"
+
+
+if __name__ == "__main__":
+    main()
