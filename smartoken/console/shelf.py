@@ -85,7 +85,7 @@ def _offer(model: Model) -> Offer:
                                                                 default=lines[0].amount_u if lines else 0))
 
 
-_UNIT = frozenset({"Input", "Image", "Video", "Characters"})
+_UNIT = frozenset({"Input", "Image", "Video", "Characters", "Audio"})
 
 
 def _lines(model: Model) -> list[Line]:
@@ -98,7 +98,8 @@ def _lines(model: Model) -> list[Line]:
         tokens.append(Line("Cache write", price.cache_write_u, "per 1M tokens"))
     match model.type:
         case "llm":
-            return [*tokens, Line("Output", price.output_u, "per 1M tokens")]
+            tools = [Line("Tool", amount_u, "per call", name) for name, amount_u in price.tool_u.items()]
+            return [*tokens, Line("Output", price.output_u, "per 1M tokens"), *tools]
         case "embedding":
             return tokens[:1]
         case "text2image":
@@ -108,4 +109,6 @@ def _lines(model: Model) -> list[Line]:
             return [Line("Video", amount_u, "per second", resolution)
                     for resolution, amount_u in price.video_second_u.items()]
         case _:
-            return [Line("Characters", price.characters_u, "per 1M characters")] if price.characters_u else tokens[:1]
+            audio = [Line("Characters", price.characters_u, "per 1M characters"),
+                     Line("Audio", price.audio_second_u, "per second of audio")]
+            return [line for line in audio if line.amount_u] or [*tokens, Line("Output", price.output_u, "per 1M tokens")]

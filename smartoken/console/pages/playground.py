@@ -40,16 +40,12 @@ class Playground(Site):
 
     def served(self) -> set[str]:
         """Paths that this gateway answers, those of long work too."""
-        registry = self.gateway.registry
-        doors = {door.path for wire in getattr(registry, "job_wires", {}).values() for door in wire.doors}
-        return set(registry.paths) | doors
+        return {*self.gateway.registry.paths, *self.gateway.registry.job_paths}
 
     def policy(self) -> str:
         """The CSP, with the place where results are kept."""
-        media = self.gateway.conf.server.public_url
-        kept = getattr(self.gateway, "media", None)
-        places = {f"{parts.scheme}://{parts.netloc}" for parts in (urlsplit(media), urlsplit(kept.url("x") if kept else ""))
-                  if parts.netloc}
+        addresses = (self.gateway.conf.server.public_url, self.gateway.media.url("x"))
+        places = {f"{parts.scheme}://{parts.netloc}" for parts in map(urlsplit, addresses) if parts.netloc}
         more = "".join(f" {place}" for place in sorted(places))
         return CSP.replace("img-src 'self'", f"img-src 'self'{more}").replace("media-src 'self'", f"media-src 'self'{more}")
 

@@ -4,7 +4,7 @@
   const { box, words, model, facts, make, usd, paid, call, add, fault, ms, busy, form, prompt, talk, Refused } = window.play ?? {};
   if (!model) return;
   const mode = box.dataset.mode;
-  const POLL_MS = 2000;
+  const POLL_MS = 2000, FILMS = "/v1/videos/generations";
   let running = null;
   const field = (name) => document.getElementById(`f-${name}`);
   const fill = (name, values, label = (one) => one) => {
@@ -55,15 +55,16 @@
     item.append(results);
     return made.usage?.cost_micro_usd;
   };
-  const film = async (text, signal, item, progress, state) => {
+  const film = async (text, signal, item, state) => {
+    const begun = performance.now();
     const ratio = field("ratio").value;
     const json = { model: model.value, prompt: text, resolution: field("resolution").value, duration: Number(field("duration").value), ...(ratio && { ratio }) };
-    let job = await (await call("/v1/videos/generations?cost=1", { json, signal, headers: { Prefer: "respond-async" } })).json();
-    while (!["completed", "succeeded", "failed", "cancelled", "canceled"].includes(job.status) && !job.data?.length) {
-      state.textContent = job.status === "queued" ? words.waiting : words.working;
-      if (typeof job.progress === "number") progress.value = job.progress / 100;
+    let job = await (await call(`${FILMS}?cost=1`, { json, signal, headers: { Prefer: "respond-async" } })).json();
+    while (["queued", "in_progress"].includes(job.status)) {
+      state.textContent = `${job.status === "queued" ? words.waiting : words.working} · ${Math.round((performance.now() - begun) / 1000)} s`;
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-      job = await (await call(`/v1/videos/generations/${encodeURIComponent(job.id)}?cost=1`, { signal })).json();
+      if (signal.aborted) await call(`${FILMS}/${job.id}/cancel`, { json: {} });
+      job = await (await call(`${FILMS}/${job.id}?cost=1`)).json();
     }
     if (!job.data?.length) throw new Refused(job.error?.message ?? words.failed, 200);
     const results = make("div", "results one");
@@ -76,8 +77,7 @@
     const results = make("div", "results one");
     results.append(figure("audio", URL.createObjectURL(await answer.blob()), `${words.sound}: ${text}`));
     item.append(results);
-    const cost = answer.headers.get("X-Cost-Micro-USD");
-    return cost === null ? undefined : Number(cost);
+    return undefined;                // the sound is the whole answer: what it cost stands in the usage row
   };
 
   form.addEventListener("submit", async (event) => {
@@ -92,7 +92,7 @@
     add(mine, item);
     busy(true);
     try {
-      const cost_u = await { images: pictures, videos: film, speech }[mode](text, running.signal, item, progress, state);
+      const cost_u = await { images: pictures, videos: film, speech }[mode](text, running.signal, item, state);
       state.replaceChildren(make("span", "", `${words.all} ${ms(performance.now() - begun)}`));
       if (cost_u !== undefined) { state.prepend(make("span", "", `${words.cost} ${usd(cost_u)}`)); paid(cost_u); }
       item.append(state);
