@@ -28,6 +28,7 @@
     one.focus();
     event.preventDefault();
   });
+  document.querySelector(".places [aria-current]")?.scrollIntoView({ inline: "nearest", block: "nearest" });
   document.addEventListener("htmx:afterSwap", (event) => {
     if (event.detail.target.id !== "found") return;
     const chosen = new URLSearchParams(new FormData(document.getElementById("filter")));
