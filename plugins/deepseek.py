@@ -9,5 +9,6 @@ from smartoken.plugin import BROKE, CALLER, Provider, hookimpl
 @hookimpl
 def smartoken_providers():
     return [Provider("deepseek", title="DeepSeek", base_url="https://api.deepseek.com",
-                     docs="https://api-docs.deepseek.com", speaks={"openai.chat": "/chat/completions", "anthropic.messages": "/anthropic/v1/messages"},
+                     docs="https://api-docs.deepseek.com",
+                     speaks={"openai.chat": "/chat/completions", "anthropic.messages": "/anthropic/v1/messages"},
                      errors={"insufficient_balance": BROKE, "invalid_request_error": CALLER})]

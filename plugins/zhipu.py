@@ -19,7 +19,8 @@ ERRORS = (
 @hookimpl
 def smartoken_providers():
     return [Provider("zhipu", title="Zhipu AI", base_url="https://open.bigmodel.cn/api/paas/v4",
-                     docs="https://docs.bigmodel.cn", speaks={"openai.chat": "/chat/completions", "openai.embeddings": "/embeddings"}, errors=ERRORS,
+                     docs="https://docs.bigmodel.cn", errors=ERRORS,
+                     speaks={"openai.chat": "/chat/completions", "openai.embeddings": "/embeddings"},
                      quirks={"stream_usage": "always"}),
             Provider("zhipu-messages", title="Zhipu AI (Anthropic's wire)", docs="https://docs.bigmodel.cn",
                      base_url="https://open.bigmodel.cn/api/anthropic/v1",

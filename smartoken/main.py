@@ -135,7 +135,7 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
     gateway.media = registry.adapter("media", conf.media.url, conf.file)
     await gateway.media.open()
     stack.push_async_callback(gateway.media.close)
-    gateway.jobs = Jobs(gateway, gateway.media)
+    gateway.jobs = Jobs(gateway, gateway.media, host_told)
     await gateway.jobs.open()
     stack.push_async_callback(gateway.jobs.close)
     reaper = Reaper(store, ledger, leases, name, clock)

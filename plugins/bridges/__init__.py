@@ -8,6 +8,8 @@ Quirks that a bridge reads, on the channel or the provider:
                          (DeepSeek, GLM, Kimi); to messages: "adaptive", else a budget of tokens
     limit_field          to chat: the field that limits the output, max_tokens by default
     default_max_tokens   to messages: the limit where the client names none
+    hosted_tools         "drop": tools that the client's own provider would run (web_search, which Codex always offers)
+                         are not offered to the model; without it a request with one is refused
     drop, default, set   as in wire_openai/body.py; developer_role and stream_only as in wire_openai/responses.py
 """
 
@@ -31,6 +33,7 @@ from smartoken_plugins.wire_openai.responses import fit
 
 from smartoken.plugin import Ask, Bridge, Refusal, hookimpl
 
+OWN_TOOLS = (None, "function", "custom", "namespace")  # those that the client runs
 _decode = msgspec.json.decode
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -54,11 +57,15 @@ SIDES = (Side(chat, ChatSteps, ChatWriter, read.adjusted, "messages"),
 def _request(source: Side, target: Side, ask: Ask, upstream_name: str, quirks: Mapping[str, Any]) -> bytes:
     """Refusal 400 by the client's own field for what the target cannot say."""
     if ask.suffix:
-        raise read.bad("Only what the model itself answers is served here: this channel's provider speaks another wire.",
+        raise read.bad("Only the model's own answers are served here: this channel's provider speaks another wire.",
                        code="unsupported_path")
     stream = ask.stream or bool(quirks.get("stream_only"))
     try:
-        turn = source.wire.read_request(_decode(ask.body))
+        asked = _decode(ask.body)
+        if quirks.get("hosted_tools") == "drop" and isinstance(asked.get("tools"), list):
+            asked["tools"] = [tool for tool in asked["tools"]
+                              if not isinstance(tool, dict) or tool.get("type") in OWN_TOOLS]
+        turn = source.wire.read_request(asked)
         body = target.wire.write_request(turn, upstream_name, stream, quirks)
     except Refusal as refusal:
         if refusal.param == ITEMS:

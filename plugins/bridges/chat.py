@@ -135,7 +135,8 @@ def _choice(turn: Turn, choice: Any) -> None:
 def _format(turn: Turn, format: dict[str, Any]) -> None:
     if format["type"] == "json_schema":
         given = format["json_schema"]
-        turn.format = Format(given.get("schema") or {}, given["name"], given.get("description") or "", given.get("strict"))
+        turn.format = Format(given.get("schema") or {}, given["name"], given.get("description") or "",
+                             given.get("strict"))
     elif format["type"] == "json_object":
         turn.format = Format(None)
     elif format["type"] != "text":
@@ -239,7 +240,8 @@ def _written(turn: Turn) -> list[dict[str, Any]]:
             said = None
             shown += [part for part in item.parts if isinstance(part, Image | File)]
             text = text_of(item.parts) or ("See the next message." if shown else "")
-            messages.append({"role": "tool", "tool_call_id": item.id, "content": f"Error: {text}" if item.failed else text})
+            text = f"Error: {text}" if item.failed else text
+            messages.append({"role": "tool", "tool_call_id": item.id, "content": text})
         elif isinstance(item, Message) and item.role != "assistant":
             said = None
             messages.append({"role": item.role, "content": _content(item.parts)})
@@ -295,9 +297,9 @@ def _tool(tool: Tool) -> dict[str, Any]:
         schema = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
     function: dict[str, Any] = {"name": tool.name, "parameters": schema}
     description = tool.description
-    if tool.custom and tool.format:
-        definition = tool.format.get("definition")
-        description += f"\nThe input follows this {tool.format.get('syntax', 'text')} grammar:\n{definition}" if definition else ""
+    if tool.custom and tool.format and tool.format.get("definition"):
+        syntax, definition = tool.format.get("syntax", "text"), tool.format["definition"]
+        description += f"\nThe input follows this {syntax} grammar:\n{definition}"
     if description:
         function["description"] = description
     if tool.strict:

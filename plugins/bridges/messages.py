@@ -42,7 +42,7 @@ STOPS = {"end_turn": END, "stop_sequence": SEQUENCE, "max_tokens": LENGTH, "mode
          "pause_turn": LENGTH, "tool_use": CALLS, "refusal": FILTERED}
 REASONS = {END: "end_turn", SEQUENCE: "stop_sequence", LENGTH: "max_tokens", CALLS: "tool_use", FILTERED: "refusal"}
 OTHERS = {name: name for name in ("temperature", "top_p", "top_k")}
-DEFAULT_LIMIT = 8192                       # where the client names none; a channel's setting default_max_tokens is first
+DEFAULT_LIMIT = 8192                       # where neither client nor channel (default_max_tokens) says one
 BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768, "max": 65536}
 LEAST_BUDGET = 1024
 EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"}
@@ -310,8 +310,8 @@ def _tool(tool: Tool) -> dict[str, Any]:
     schema = tool.schema or {"type": "object", "properties": {}}
     if tool.custom:
         schema = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
-    return {"name": tool.name, "input_schema": schema} | ({"description": tool.description} if tool.description else {}) | (
-        {"strict": True} if tool.strict else {})
+    given = {"name": tool.name, "description": tool.description, "input_schema": schema, "strict": tool.strict or None}
+    return {name: value for name, value in given.items() if value not in (None, "")}
 
 
 # -- whole answers -----------------------------------------------------------------------------------------------------

@@ -124,7 +124,8 @@ class MessagesWriter:
         out = b""
         if self._open != "thinking":
             out = self._start("thinking", {"type": "thinking", "thinking": "", "signature": ""})
-        return out + self._piece({"type": "signature_delta", "signature": sealed(Thought("", seal, id))}) + self._close()
+        out += self._piece({"type": "signature_delta", "signature": sealed(Thought("", seal, id))})
+        return out + self._close()
 
     def _call(self, key: Any, id: str, name: str, custom: bool) -> bytes:
         if self._open == "tool_use":

@@ -211,7 +211,8 @@ def names_of(fields: Mapping[str, Any]) -> dict[str, tuple[str, str, bool]]:
             names[given["name"]] = ("", given["name"], True)
         elif tool["type"] == "namespace":
             for inner in tool["tools"]:
-                names[f"{tool['name']}{JOINT}{inner['name']}"] = (tool["name"], inner["name"], inner["type"] == "custom")
+                space, name = tool["name"], inner["name"]
+                names[f"{space}{JOINT}{name}"] = (space, name, inner["type"] == "custom")
     return names
 
 
@@ -259,9 +260,10 @@ def write_request(turn: Turn, model: str, stream: bool, quirks: Mapping[str, Any
 
 def _written(item: Item, turn: Turn) -> list[dict[str, Any]]:
     if isinstance(item, Message):
-        said = item.role == "assistant"
+        if item.role == "assistant":
+            return [_said(item)]
         role = "developer" if item.role == "system" else item.role
-        return [{"type": "message", "role": role, "content": [_written_part(part, said) for part in item.parts]}]
+        return [{"type": "message", "role": role, "content": [_written_part(part) for part in item.parts]}]
     if isinstance(item, Call):
         if item.custom:
             return [{"type": "custom_tool_call", "call_id": item.id, "name": item.name, "input": item.arguments}]
@@ -271,7 +273,7 @@ def _written(item: Item, turn: Turn) -> list[dict[str, Any]]:
         simple = all(isinstance(part, Text) for part in item.parts)
         text = text_of(item.parts)
         output: Any = (f"Error: {text}" if item.failed else text) if simple else [
-            _written_part(part, False) for part in item.parts]
+            _written_part(part) for part in item.parts]
         return [{"type": "custom_tool_call_output" if custom else "function_call_output", "call_id": item.id,
                  "output": output}]
     if not item.seal:
@@ -281,12 +283,18 @@ def _written(item: Item, turn: Turn) -> list[dict[str, Any]]:
             | ({"id": item.id} if item.id else {})]
 
 
-def _written_part(part: Part, said: bool) -> dict[str, Any]:
-    if isinstance(part, Refused):
-        return {"type": "refusal", "refusal": part.text}
-    if isinstance(part, Text):
-        return {"type": "output_text", "text": part.text, "annotations": []} if said else {"type": "input_text",
-                                                                                            "text": part.text}
+def _said(item: Message) -> dict[str, Any]:
+    """What the assistant said: plain words, or an output message where it refused (which must have an id there)."""
+    if not any(isinstance(part, Refused) for part in item.parts):
+        return {"type": "message", "role": "assistant", "content": text_of(item.parts)}
+    parts = [{"type": "refusal", "refusal": part.text} if isinstance(part, Refused)
+             else {"type": "output_text", "text": part.text, "annotations": []} for part in item.parts]
+    return {"id": f"msg_{new_rid()}", "type": "message", "role": "assistant", "status": "completed", "content": parts}
+
+
+def _written_part(part: Part) -> dict[str, Any]:
+    if isinstance(part, Text | Refused):
+        return {"type": "input_text", "text": part.text}
     if isinstance(part, Image):
         given = {"image_url": part.url, "detail": part.detail or "auto", "file_id": part.file}
         return {"type": "input_image"} | {name: value for name, value in given.items() if value}

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from smartoken_plugins.bridges.responses import INCOMPLETE, response, text_part, written_item
+from smartoken_plugins.bridges.responses import INCOMPLETE, JOINT, response, text_part, written_item
 from smartoken_plugins.bridges.stream import Step, encode, named
 from smartoken_plugins.bridges.turn import CALLS, END, FILTERED, LENGTH, Call, Message, Refused, Text, Thought
 from smartoken_plugins.wire_openai.usage import usage_of
@@ -54,8 +54,8 @@ class ResponsesSteps:
         item = event["item"]
         if item["type"] in CALL_ITEMS:
             self._calls[event["output_index"]] = 0
-            space = item.get("namespace")
-            yield ("call", event["output_index"], item["call_id"], f"{space}__{item['name']}" if space else item["name"],
+            space, name = item.get("namespace"), item["name"]
+            yield ("call", event["output_index"], item["call_id"], f"{space}{JOINT}{name}" if space else name,
                    item["type"] == "custom_tool_call")
 
     def _piece(self, event: dict[str, Any]) -> Iterator[Step]:
@@ -145,7 +145,8 @@ class ResponsesWriter:
             out += self._say("response.content_part.added", **self._at(), content_index=0, part=part)
         now.parts.append(kind(words))
         if kind is Text:
-            return out + self._say("response.output_text.delta", **self._at(), content_index=0, delta=words, logprobs=[])
+            return out + self._say("response.output_text.delta", **self._at(), content_index=0, delta=words,
+                                   logprobs=[])
         return out + self._say("response.refusal.delta", **self._at(), content_index=0, delta=words)
 
     def _think(self, words: str) -> bytes:
@@ -238,7 +239,9 @@ class ResponsesWriter:
         call.arguments = call.arguments or ("" if call.custom else "{}")
         item, where = self._item(at, "completed"), self._at(at)
         if item["type"] == "custom_tool_call":
-            out = b"" if call.custom else self._say("response.custom_tool_call_input.delta", **where, delta=item["input"])
+            out = b""
+            if not call.custom:
+                out = self._say("response.custom_tool_call_input.delta", **where, delta=item["input"])
             out += self._say("response.custom_tool_call_input.done", **where, input=item["input"])
         else:
             out = self._say("response.function_call_arguments.done", **where, name=item["name"],

@@ -204,7 +204,7 @@ def paired(items: list[Item]) -> list[Item]:
     calls = {item.id for item in items if isinstance(item, Call)}
     for id in results:
         if id not in calls:
-            raise refuse("invalid_request", f"The result of '{id}' answers no call.", param=ITEMS)
+            raise refuse("invalid_request", f"The result of '{id}' in '{ITEMS}' answers no call.", param=ITEMS)
     out: list[Item] = []
     waiting: list[str] = []
 

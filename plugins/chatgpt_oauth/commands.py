@@ -22,6 +22,7 @@ This signs in YOUR OWN ChatGPT account and lets Smartoken call its backend with 
  - Its limits are kept: when they are reached, clients get a 429 until the reset. Accounts are not pooled around limits.
  - Smartoken calls itself Smartoken there."""
 WAIT_S = 900
+YesOption = Annotated[bool, typer.Option("--yes", help="You have read whose terms apply.")]
 
 
 def register(cli: typer.Typer, books: Callable[[Callable], Any], issuer: Callable[[], Issuer]) -> None:
@@ -30,7 +31,7 @@ def register(cli: typer.Typer, books: Callable[[Callable], Any], issuer: Callabl
     cli.add_typer(group, name="oauth")
 
     @group.command()
-    def login(id: str, yes: Annotated[bool, typer.Option("--yes", help="You have read whose terms apply.")] = False) -> None:
+    def login(id: str, yes: YesOption = False) -> None:
         """Sign in by a code that you enter in a browser; the account is kept as ID, for credential = "oauth:ID"."""
         _agree(yes)
 
@@ -51,15 +52,15 @@ def register(cli: typer.Typer, books: Callable[[Callable], Any], issuer: Callabl
 
     @group.command(name="import")
     def import_(id: str, file: Annotated[Path, typer.Argument(help="auth.json of the Codex CLI; - is stdin.")],
-                yes: Annotated[bool, typer.Option("--yes", help="You have read whose terms apply.")] = False) -> None:
-        """Take over a signed-in account. From then on only one of the two may refresh it: sign out where it came from."""
+                yes: YesOption = False) -> None:
+        """Take over a signed-in account. Only one of the two may refresh it from then on: sign out where it was."""
         _agree(yes)
         tokens = _read(typer.get_text_stream("stdin").read() if str(file) == "-" else file.read_text())
 
         async def work(open: Any) -> None:
             await _vault(open).put(id, issuer(), tokens)
-            print(f"Imported. Use it on a channel: provider = \"chatgpt\", credential = \"oauth:{id}\".\nDelete the file "
-                  "and sign out there: two users of one chain of refresh tokens break it.")
+            print(f"Imported. Use it on a channel: provider = \"chatgpt\", credential = \"oauth:{id}\".\n"
+                  "Delete the file and sign out there: two users of one chain of refresh tokens break it.")
         _run(books, work)
 
     @group.command(name="list")
@@ -114,5 +115,5 @@ def _read(text: str) -> Tokens:
         raise ConfigError('this is no auth.json: {"tokens": {"access_token", "refresh_token", "id_token", '
                           '"account_id"}} is expected') from None
     if not tokens.refresh_token:
-        raise ConfigError("this auth.json has no refresh token; sign in there once more, or use `smartoken oauth login`")
+        raise ConfigError("this auth.json has no refresh token; sign in there again, or use `smartoken oauth login`")
     return tokens

@@ -44,7 +44,8 @@ class Vault:
         """A new account, or new tokens for one: a generation of its own, whatever was before."""
         while True:
             old = await self._store.get(COLLECTION, id)
-            doc = self._doc(id, issuer.name, tokens, old["generation"] + 1 if old else 1, (old["rev"] if old else 0) + 1)
+            generation, rev = (old["generation"], old["rev"]) if old else (0, 0)
+            doc = self._doc(id, issuer.name, tokens, generation + 1, rev + 1)
             done = (await self._store.replace(COLLECTION, doc, old["rev"]) if old
                     else await self._store.insert(COLLECTION, doc))
             if done:
@@ -96,7 +97,8 @@ class Vault:
         try:
             tokens = self._open(id, file.read_text()) if file.exists() else await refresh(issuer, self.tokens(now))
         except Dead as dead:
-            await self._store.replace(COLLECTION, now | {"rev": now["rev"] + 1, "state": "dead", "why": str(dead)}, now["rev"])
+            ended = now | {"rev": now["rev"] + 1, "state": "dead", "why": str(dead)}
+            await self._store.replace(COLLECTION, ended, now["rev"])
             log.error("oauth account '%s' must sign in again: %s", id, dead)
             raise
         except Transient:

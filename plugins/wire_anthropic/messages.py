@@ -4,7 +4,8 @@ Only `model` is ours to rewrite (and what the quirks drop, default and set ask, 
 `anthropic-version` and `anthropic-beta` go upstream; a client that names no version gets 2023-06-01.
 """
 
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 from smartoken_plugins.wire_openai import body as read
@@ -107,7 +108,8 @@ DIALECT = Dialect(
     signs=(b'"message_start"', b'"message_delta"', b'"message_stop"', b'"type":"error"', b'"type": "error"',
            b'{"error":'),
     judge=judge, usage=usage, put_cost=lambda data, add_cost, cost_u: add_cost(data, cost_u),
-    promises=lambda event: event.get("type") not in OPENING, tells_usage=lambda event: event.get("type") == "message_delta")
+    promises=lambda event: event.get("type") not in OPENING,
+    tells_usage=lambda event: event.get("type") == "message_delta")
 
 
 def reader(ask: Ask, quirks: Mapping[str, Any], keep_usage: bool = False) -> EventReader:

@@ -1,11 +1,12 @@
-"""The wire `gemini.generate`: POST /v1beta/models/{model}:generateContent (or /v1/…) and :streamGenerateContent?alt=sse.
+"""The wire `gemini.generate`: POST /v1beta/models/{model}:generateContent and :streamGenerateContent, or /v1/….
 
 Model and method stand in the path, so the body goes upstream byte for byte. `:countTokens` costs nothing. Streams have
 no event names and no last word: the one with a finish reason is the end. Nothing but events may be sent in them, since
 Google's client feeds every other line to its JSON parser.
 """
 
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import unquote
 
 import msgspec
@@ -114,7 +115,8 @@ DIALECT = Dialect(
     signs=(b'"finishReason"', b'"promptFeedback"', b'"error"'),
     judge=judge, usage=usage, put_cost=lambda data, add_cost, cost_u: add_cost(data, cost_u),
     promises=lambda event: True, running_usage=b'"usageMetadata"',
-    tells_usage=lambda event: "usageMetadata" in event and any(c.get("finishReason") for c in event.get("candidates") or ()))
+    tells_usage=lambda event: "usageMetadata" in event and any(
+        candidate.get("finishReason") for candidate in event.get("candidates") or ()))
 
 
 def reader(ask: Ask, quirks: Mapping[str, Any], keep_usage: bool = False) -> EventReader:

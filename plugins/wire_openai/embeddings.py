@@ -3,7 +3,8 @@
 The prompt is all there is to pay for, so an answer without output tokens is a full one (`insured` is False).
 """
 
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 from smartoken_plugins.wire_openai import body as read

@@ -41,8 +41,21 @@ class Dialect:
 class EventReader:
     """A StreamReader for any Dialect. `figures` is the dialect's own store of what it read."""
 
-    __slots__ = ("_after", "_blank", "_dialect", "_kept", "_keeping", "_last_usage", "_rest", "counted", "ended",
-                 "failure", "figures", "finished", "started")
+    __slots__ = (
+        "_after",
+        "_blank",
+        "_dialect",
+        "_keeping",
+        "_kept",
+        "_last_usage",
+        "_rest",
+        "counted",
+        "ended",
+        "failure",
+        "figures",
+        "finished",
+        "started",
+    )
 
     def __init__(self, dialect: Dialect, keep_usage: bool = False):
         self._dialect, self._keeping = dialect, keep_usage
@@ -86,7 +99,7 @@ class EventReader:
         """The kept event with the cost in its usage; b'' when none came."""
         if not self._kept:
             return b""
-        head, found, tail = self._kept.partition(b"data:")
+        head, _, tail = self._kept.partition(b"data:")
         return head + b"data: " + self._dialect.put_cost(tail.strip(), add_cost, cost_u) + self._blank
 
     def _complete(self, events: bytes) -> bytes:

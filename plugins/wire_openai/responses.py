@@ -10,7 +10,8 @@ nothing. Only `model` is ours to rewrite, but for what a provider's quirks ask:
     stream_only: true          the upstream only streams; a client that wants a whole answer gets the gathered one
 """
 
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 from smartoken_plugins.wire_openai import body as read
@@ -126,7 +127,9 @@ def whole(data: bytes, ask: Ask, quirks: Mapping[str, Any]) -> tuple[Usage | Non
         return Usage(), None, 0
     if "output" not in fields:
         failure = errors.failure(data)
-        return None, failure if failure.message else Failure("The upstream's answer has no output.", code="no_output"), 0
+        if not failure.message:
+            failure = Failure("The upstream's answer has no output.", code="no_output")
+        return None, failure, 0
     found = None
     if "usage" in fields:
         found = _decode(fields["usage"])

@@ -27,7 +27,8 @@ def judge(reader: EventReader, event: dict[str, Any]) -> None:
             if kind == "response.failed" and reader.failure is None:
                 reader.failure = failed(response)
     elif kind == "error" or (kind is None and event.get("error")):
-        reader.failure = failure_in(event) or Failure(str(event.get("message") or ""), code=str(event.get("code") or ""))
+        flat = Failure(str(event.get("message") or ""), code=str(event.get("code") or ""))
+        reader.failure = failure_in(event) or flat
 
 
 def failed(response: dict[str, Any]) -> Failure:
@@ -69,7 +70,8 @@ def gather(stream: bytes) -> bytes:
         if kind == "response.output_item.done":
             items[event.get("output_index", len(items))] = event.get("item")
         elif kind == "error":
-            return _encode({"error": event.get("error") or {"message": event.get("message"), "code": event.get("code")}})
+            flat = {"message": event.get("message"), "code": event.get("code")}
+            return _encode({"error": event.get("error") or flat})
         elif kind in TERMINAL and isinstance(event.get("response"), dict):
             response = event["response"]
             if not response.get("output"):

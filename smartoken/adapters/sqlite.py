@@ -22,7 +22,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
 
-from smartoken.domain.usage import BAD, SUM_FIELDS, USAGE_FIELDS, UsageRecord, UsageSum
+from smartoken.adapters import sqlite_usage
+from smartoken.domain.usage import UsageRecord, UsageSum
 from smartoken.errors import ConfigError, StoreAway
 from smartoken.ports import APPENDED, COLLECTIONS, OP_TAKEN, SEQ_TAKEN, Entry, Store
 
@@ -31,43 +32,6 @@ BATCH = 256                    # writes in one transaction, so that none waits f
 READERS = 2                    # a long scan must not hold up a balance
 INDEXED = (("keys", "acct"), ("keys", "kid"), ("accounts", "name"), ("jobs", "open"), ("sessions", "admin"))
 
-# Sums of usage by day, kept by a trigger in the transaction that stores a row. The smallest table that knows all the
-# fields asked for answers; the last knows them all.
-SUMS = {"sums_by_model": ("day", "model", "channel"), "sums_by_acct": ("day", "acct"), "sums": SUM_FIELDS}
-_DAY = 86_400_000
-_COUNTS = ("input", "output", "cache_read", "cache_write", "images", "video_ms", "characters")
-_HALF = 1_000_000_000          # sums of money are kept in two halves: one column might pass int64
-_SUMMED = ("calls", "failed", *_COUNTS, "cost_hi", "cost_lo", "upstream_hi", "upstream_lo", "total_ms")
-
-
-def _of_row(row: str) -> dict[str, str]:
-    """SQL for each column of a sum, from a row of usage that is called `row`."""
-    body = f"{row}.body"
-    bad = ", ".join(f"'{status}'" for status in BAD)
-    upstream = f"(SELECT coalesce(sum(json_extract(value, '$.cost_p')), 0) FROM json_each({body}, '$.attempts'))"
-    return {"day": f"{row}.at_ms / {_DAY}", "acct": f"{row}.acct",
-            **{name: f"json_extract({body}, '$.{name}')" for name in ("key", "model")},
-            "channel": f"coalesce(json_extract({body}, '$.channel'), '')", "calls": "1",
-            "failed": f"coalesce(json_extract({body}, '$.status'), '') IN ({bad})",
-            **{name: f"coalesce(json_extract({body}, '$.usage.{name}'), 0)" for name in _COUNTS},
-            "cost_hi": f"{row}.cost_p / {_HALF}", "cost_lo": f"{row}.cost_p % {_HALF}",
-            "upstream_hi": f"{upstream} / {_HALF}", "upstream_lo": f"{upstream} % {_HALF}",
-            "total_ms": f"coalesce(json_extract({body}, '$.total_ms'), 0)"}
-
-
-def _add(table: str, source: str, row: str) -> str:
-    """SQL that adds rows of usage to a table of sums."""
-    columns = (*SUMS[table], *_SUMMED)
-    values = _of_row(row)
-    return (f"INSERT INTO {table} ({', '.join(columns)}) SELECT {', '.join(values[name] for name in columns)} {source}"
-            f" ON CONFLICT DO UPDATE SET {', '.join(f'{name} = {name} + excluded.{name}' for name in _SUMMED)}")
-
-
-_FOUND_BY = {"rid": "rid", "acct": "acct", "key": "json_extract(body, '$.key')", "model": "json_extract(body, '$.model')",
-             "channel": "coalesce(json_extract(body, '$.channel'), '')",
-             "status": "coalesce(json_extract(body, '$.status'), 'ok')"}
-assert set(_FOUND_BY) == set(USAGE_FIELDS)
-
 SCHEMA = [
     *(f"CREATE TABLE IF NOT EXISTS {name} (id TEXT PRIMARY KEY, rev INTEGER NOT NULL, body TEXT NOT NULL)"
       for name in COLLECTIONS),
@@ -75,17 +39,7 @@ SCHEMA = [
       for name, field in INDEXED),
     "CREATE TABLE IF NOT EXISTS entries (chain TEXT NOT NULL, seq INTEGER NOT NULL, op TEXT NOT NULL,"
     " body TEXT NOT NULL, UNIQUE (chain, seq), UNIQUE (chain, op))",
-    "CREATE TABLE IF NOT EXISTS usage (rid TEXT PRIMARY KEY, acct TEXT NOT NULL, at_ms INTEGER NOT NULL,"
-    " cost_p INTEGER NOT NULL, body TEXT NOT NULL)",
-    # It covers usage_cost_p, so that a sum over a year reads no bodies.
-    "CREATE INDEX IF NOT EXISTS usage_acct ON usage (acct, rid, at_ms, cost_p)",
-    *(f"CREATE INDEX IF NOT EXISTS usage_{name} ON usage ({sql}, rid)" for name, sql in _FOUND_BY.items()
-      if name not in ("rid", "acct")),
-    *(f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(f'{name} NOT NULL' for name in (*fields, *_SUMMED))},"
-      f" PRIMARY KEY ({', '.join(fields)})) WITHOUT ROWID" for table, fields in SUMS.items()),
-    *(f"CREATE INDEX IF NOT EXISTS sums_{name} ON sums ({name}, day)" for name in ("acct", "key")),
-    "CREATE TRIGGER IF NOT EXISTS usage_summed AFTER INSERT ON usage BEGIN "
-    + "; ".join(_add(table, "WHERE true", "new") for table in SUMS) + "; END",
+    *sqlite_usage.SCHEMA,
 ]
 
 AWAY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN,
@@ -160,11 +114,8 @@ class SqliteStore:
                 connection = self._connect()
                 try:
                     connection.execute("BEGIN IMMEDIATE")
-                    fresh = not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'sums'").fetchone()
                     for statement in SCHEMA:
                         connection.execute(statement)
-                    for table in SUMS if fresh else ():       # a file from before there were sums
-                        connection.execute(_add(table, "FROM usage WHERE true", "usage"))
                     connection.execute("COMMIT")
                 finally:
                     connection.close()
@@ -339,9 +290,8 @@ class SqliteStore:
     # -- usage
 
     async def put_usage(self, records: Sequence[UsageRecord]) -> int:
-        sql = "INSERT INTO usage (rid, acct, at_ms, cost_p, body) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-        rows = [(r.rid, r.acct, r.at_ms, r.cost_p, _text.encode(r).decode()) for r in records]
-        return await self._write(lambda connection: connection.executemany(sql, rows).rowcount if rows else 0)
+        rows = [sqlite_usage.row_of(record) for record in records]
+        return await self._write(lambda connection: sqlite_usage.put(connection, records, rows))
 
     async def usage(self, acct: str = "", *, since_ms: int = 0, until_ms: int = 2**62, after: str = "",
                     limit: int = 1000) -> list[UsageRecord]:
@@ -353,43 +303,13 @@ class SqliteStore:
 
     async def usage_page(self, where: Mapping[str, str] | None = None, *, before: str = "", since_ms: int = 0,
                          until_ms: int = 2**62, limit: int = 50) -> list[UsageRecord]:
-        tests, values = ["at_ms >= ?", "at_ms < ?"], [since_ms, until_ms]
-        for field, value in (where or {}).items():
-            tests.append(f"{_FOUND_BY[field]} = ?")
-            values.append(str(value))
-        if before:
-            tests.append("rid < ?")
-            values.append(before)
-        sql = f"SELECT body FROM usage WHERE {' AND '.join(tests)} ORDER BY rid DESC LIMIT ?"
-        rows = await self._read(lambda connection: connection.execute(sql, (*values, limit)).fetchall())
-        return [_record.decode(row[0]) for row in rows]
+        return await self._read(lambda connection: sqlite_usage.page(connection, where or {}, before, since_ms,
+                                                                     until_ms, limit))
 
     async def usage_sums(self, by: Sequence[str], where: Mapping[str, str] | None = None, *, since_day: int = 0,
                          until_day: int = 2**31, limit: int = 1000) -> list[UsageSum]:
-        where = dict(where or {})
-        needed = {*by, *where}
-        if not needed <= set(SUM_FIELDS):
-            raise ValueError(f"cannot sum by {sorted(needed - set(SUM_FIELDS))}; known: {SUM_FIELDS}")
-        table = next(name for name, fields in SUMS.items() if needed <= set(fields))
-        tests = ["day >= ?", "day < ?", *(f"{field} = ?" for field in where)]
-        columns = (*by, *_SUMMED)
-        order = ", ".join(by) if by and by[0] == "day" else (
-            f"SUM(cost_hi) + SUM(cost_lo) / {_HALF}.0 DESC, SUM(calls) DESC")
-        sql = (f"SELECT {', '.join([*by, *(f'SUM({name})' for name in _SUMMED)])} FROM {table}"
-               f" WHERE {' AND '.join(tests)}{' GROUP BY ' + ', '.join(by) if by else ''} ORDER BY {order} LIMIT ?")
-        values = (since_day, until_day, *map(str, where.values()), limit)
-        rows = await self._read(lambda connection: connection.execute(sql, values).fetchall())
-        return [_sum_of(columns, row) for row in rows if row[len(by)] is not None]
+        return await self._read(lambda connection: sqlite_usage.sums(connection, by, where or {}, since_day, until_day,
+                                                                     limit))
 
     async def usage_cost_p(self, acct: str) -> int:
-        # In two halves: SQLite's SUM of integers fails past int64.
-        sql = "SELECT SUM(cost_p / 1000000000), SUM(cost_p % 1000000000) FROM usage WHERE acct = ?"
-        high, low = await self._read(lambda connection: connection.execute(sql, (acct,)).fetchone())
-        return (high or 0) * 1_000_000_000 + (low or 0)
-
-
-def _sum_of(columns: Sequence[str], row: Sequence[Any]) -> UsageSum:
-    found = dict(zip(columns, row, strict=True))
-    for money in ("cost", "upstream"):
-        found[f"{money}_p"] = found.pop(f"{money}_hi") * _HALF + found.pop(f"{money}_lo")
-    return UsageSum(**found)
+        return await self._read(lambda connection: sqlite_usage.cost_p(connection, acct))

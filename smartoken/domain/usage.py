@@ -1,6 +1,11 @@
 """What a request used, in disjoint counts, and the immutable row that a finished request leaves behind."""
 
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+
 import msgspec
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 REPORTED, COUNTED, ESTIMATED, NONE = "reported", "counted", "estimated", "none"
 """Where a Usage comes from: the upstream said so; we counted what was delivered; guessed from sizes; nothing used."""
@@ -107,3 +112,33 @@ class UsageRecord(msgspec.Struct, gc=False, omit_defaults=True):
     attempts: list[Attempt] = []
     note: str = ""
     tools: dict[str, int] = {}
+
+
+DAY_MS = 86_400_000
+_ADDED = ("calls", "failed", "input", "output", "cache_read", "cache_write", "images", "video_ms", "characters", "cost_p",
+          "upstream_p", "total_ms")
+
+
+def sum_of(record: UsageRecord) -> UsageSum:
+    """One record as a sum by all of SUM_FIELDS."""
+    usage = record.usage
+    return UsageSum(
+        day=record.at_ms // DAY_MS, acct=record.acct, key=record.key, model=record.model, channel=record.channel,
+        calls=1, failed=int(record.status in BAD), input=usage.input, output=usage.output, cache_read=usage.cache_read,
+        cache_write=usage.cache_write, images=usage.images, video_ms=usage.video_ms, characters=usage.characters,
+        cost_p=record.cost_p, upstream_p=sum(attempt.cost_p for attempt in record.attempts), total_ms=record.total_ms)
+
+
+def regroup(sums: Iterable[UsageSum], by: Sequence[str], where: Mapping[str, str] = NOTHING, since_day: int = 0,
+            until_day: int = 2**31) -> list[UsageSum]:
+    """Sums by all of SUM_FIELDS summed by fewer: what ports.Store.usage_sums promises, in the order it promises."""
+    found: dict[tuple, UsageSum] = {}
+    for one in sums:
+        if since_day <= one.day < until_day and all(getattr(one, name) == value for name, value in where.items()):
+            fields = {name: getattr(one, name) for name in by}
+            total = found.setdefault(tuple(fields.values()), UsageSum(**fields))
+            for name in _ADDED:
+                setattr(total, name, getattr(total, name) + getattr(one, name))
+    if by and by[0] == "day":
+        return [found[key] for key in sorted(found)]
+    return sorted(found.values(), key=lambda one: (-one.cost_p, -one.calls))

@@ -8,8 +8,8 @@ from smartoken.plugin.types import Failure, StreamReader
 
 
 class BridgedReader:
-    """`inner` reads the upstream's bytes (usage, failure and end are its), `bridge` makes the client's of them; `outer`,
-    the client wire's own reader, keeps the usage event back where the client is shown its cost."""
+    """`inner` reads the upstream's bytes (usage, failure and end are its), `bridge` makes the client's of them.
+    `outer`, the client wire's own reader, keeps the usage event back: for the cost, or from who did not ask."""
 
     __slots__ = ("_bridge", "_inner", "_outer")
 

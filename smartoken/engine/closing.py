@@ -34,6 +34,7 @@ async def close(jobs: Any, job: Job) -> None:
     await jobs.save(job, state=state, open=0, ended_ms=job.ended_ms or now_ms, owner="", until_ms=0)
     jobs.gateway.access.call(record)
     jobs.gateway.metrics.call(record)
+    jobs.told([record])
 
 
 def record_of(job: Job, split: dict[str, int], ended_ms: int) -> UsageRecord:

@@ -23,8 +23,9 @@ LENGTH = b"Content-Length: "
 
 
 def head_for(endpoint: Endpoint, method: str, model: str, suffix: str, lines: bytes) -> bytes:
-    """The endpoint's head with another method, the model where its path says `{model}`, something more at the end of its path, and header lines (each ended by
-    CRLF) spliced in. `suffix` and `lines` are checked by whoever makes them: no blanks, no line ends."""
+    """The endpoint's head with another method, the model where its path says `{model}`, something more at the end of
+    that path, and header lines (each ended by CRLF) spliced in. Whoever makes `suffix` and `lines` has checked them:
+    no blanks, no line ends."""
     head = endpoint.head
     if suffix or method != "POST":
         first, rest = head.split(b" HTTP/1.1\r\n", 1)

@@ -184,5 +184,5 @@ class HealthBook:
 
 
 def _now_of(channel: Channel) -> tuple[str, int, int]:
-    """The channel as it is: another revision is another chance, and so is another credential behind the same reference."""
+    """The channel as it is: another revision is another chance, and so is another credential behind a reference."""
     return channel.name, channel.rev, hash(channel.credential)

@@ -117,7 +117,7 @@ async def _patiently(jobs: Any, job: Job, index: int, note: str,
             if dead > 1:
                 raise
         except (ClientError, TimeoutError, OSError, MediaAway) as error:
-            if isinstance(error, Blocked) or isinstance(error.__cause__, Blocked):
+            if any(isinstance(one, Blocked) for one in (error, error.__cause__, getattr(error, "os_error", None))):
                 raise Unfit(f"the link is refused: {error}") from None
             log.info("%s: result %d, attempt %d: %s", job.id, index, attempt + 1, type(error).__name__)
         await asyncio.sleep(min(0.5 * 2**attempt, 30) * random.uniform(0.8, 1.2))

@@ -3,7 +3,7 @@
 import hashlib
 import math
 import random
-from typing import Collection, Sequence
+from collections.abc import Collection, Sequence
 
 from smartoken.domain.catalog import Model, Route
 from smartoken.engine.health import Health, HealthBook
@@ -96,7 +96,7 @@ def resting_long(book: HealthBook, slug: str, routes: Sequence[Route], now_us: i
 
 
 def _nearest(healthy: list[tuple[Route, Health]], affinity: str) -> tuple[Route, Health]:
-    """Rendezvous hashing: each channel wins its weight's share of all texts, and loses none when another comes or goes."""
+    """Rendezvous hashing: each channel wins its weight's share of texts, and keeps it when others come or go."""
     def score(pair: tuple[Route, Health]) -> float:
         channel = pair[0].channel
         digest = hashlib.blake2b(f"{affinity}|{channel.name}".encode(), digest_size=8).digest()

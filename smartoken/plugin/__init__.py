@@ -9,7 +9,19 @@ from pydantic import ConfigDict
 
 from smartoken.adapters.clock import SystemClock
 from smartoken.domain.trace import new_rid
-from smartoken.domain.usage import COUNTED, ESTIMATED, NONE, REPORTED, Usage, UsageRecord
+from smartoken.domain.usage import (
+    COUNTED,
+    ESTIMATED,
+    NONE,
+    REPORTED,
+    SUM_FIELDS,
+    USAGE_FIELDS,
+    Usage,
+    UsageRecord,
+    UsageSum,
+    regroup,
+    sum_of,
+)
 from smartoken.errors import ConfigError, MediaAway, Refusal, StoreAway, refuse
 from smartoken.plugin.reach import check_url, guarded_session
 from smartoken.plugin.spec import hookimpl
@@ -64,9 +76,10 @@ class PluginConf(Strict):
 __all__ = [
     "APPENDED", "BROKE", "CALLER", "CANCELED", "COLLECTIONS", "COOL", "COUNTED", "CREDENTIAL", "ELSEWHERE",
     "ESTIMATED", "FAILED", "GONE", "MADE", "MEANINGS", "MISSING", "NONE", "OP_TAKEN", "REPORTED", "RETRY",
-    "RUNNING", "SEQ_TAKEN", "Ask", "Bridge", "Clock", "ConfigError", "Entry", "Failure", "Headers", "JobDoor",
-    "JobWire", "Limiter", "Look", "Maker", "Media", "MediaAway", "Member", "Outgoing", "Part", "PluginConf",
-    "Provider", "Refusal", "Result", "Said", "Store", "StoreAway", "StreamReader", "SystemClock", "Told", "Tool",
-    "ToolCall", "Turns", "Usage", "UsageRecord", "Want", "Whole", "Wire", "bearer", "check_url", "guarded_session",
-    "header", "hookimpl", "new_rid", "refuse", "resolve_secret",
+    "RUNNING", "SEQ_TAKEN", "SUM_FIELDS", "USAGE_FIELDS", "Ask", "Bridge", "Clock", "ConfigError", "Entry",
+    "Failure", "Headers", "JobDoor", "JobWire", "Limiter", "Look", "Maker", "Media", "MediaAway", "Member",
+    "Outgoing", "Part", "PluginConf", "Provider", "Refusal", "Result", "Said", "Store", "StoreAway", "StreamReader",
+    "SystemClock", "Told", "Tool", "ToolCall", "Turns", "Usage", "UsageRecord", "UsageSum", "Want", "Whole", "Wire",
+    "bearer", "check_url", "guarded_session", "header", "hookimpl", "new_rid", "refuse", "regroup",
+    "resolve_secret", "sum_of",
 ]

@@ -56,7 +56,8 @@ def available(paths: Sequence[str] = ()) -> dict[str, Found]:
 
 
 def choose(conf: Conf, found: dict[str, Found]) -> list[Found]:
-    """The enabled ones, in order: '*' is every first-party plugin but those of BY_NAME, '-name' leaves one out. ConfigError if unknown."""
+    """The enabled ones, in order: '*' is every first-party plugin but those of BY_NAME, '-name' leaves one out.
+    ConfigError if unknown."""
     chosen: dict[str, Found] = {}
     left_out = {word[1:] for word in conf.plugins.enabled if word.startswith("-")}
     for name in (*(word.removeprefix("-") for word in conf.plugins.enabled if word != "*"), *conf.plugins.settings):

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from smartoken.domain.usage import SUM_FIELDS, regroup, sum_of
 from smartoken.ports import APPENDED, COLLECTIONS, OP_TAKEN, SEQ_TAKEN
 
 
@@ -120,6 +121,19 @@ class MemoryStore:
     async def usage(self, acct="", *, since_ms=0, until_ms=2**62, after="", limit=1000):
         return await self._do(lambda: [row for rid, row in sorted(self._usage.items()) if rid > after and
                                        acct in ("", row.acct) and since_ms <= row.at_ms < until_ms][:limit])
+
+    async def usage_page(self, where=None, *, before="", since_ms=0, until_ms=2**62, limit=50):
+        def fits(row):
+            return (since_ms <= row.at_ms < until_ms and (not before or row.rid < before)
+                    and all(getattr(row, name) == str(value) for name, value in (where or {}).items()))
+        return await self._do(lambda: [row for _, row in sorted(self._usage.items(), reverse=True)
+                                       if fits(row)][:limit])
+
+    async def usage_sums(self, by, where=None, *, since_day=0, until_day=2**31, limit=1000):
+        if not {*by, *(where or {})} <= set(SUM_FIELDS):
+            raise ValueError(f"cannot sum by {by} where {where}; known: {SUM_FIELDS}")
+        return await self._do(lambda: regroup(map(sum_of, self._usage.values()), by, where or {}, since_day,
+                                              until_day)[:limit])
 
     async def usage_cost_p(self, acct):
         return await self._do(lambda: sum(row.cost_p for row in self._usage.values() if row.acct == acct))

@@ -218,11 +218,15 @@ def _sign_v1(request: web.Request, name: str, query: dict[str, str], date: str) 
 
 async def _take(request: web.Request, path: Path) -> str:
     """Write the body; its MD5, as OSS makes an ETag."""
+    told = request.headers.get("Content-MD5")
     digest, draft = hashlib.md5(), path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     with draft.open("wb") as file:
         async for chunk in request.content.iter_chunked(1 << 18):
             digest.update(chunk)
             file.write(chunk)
+    if told is not None and base64.b64decode(told) != digest.digest():
+        draft.unlink()
+        raise Wrong(400, "InvalidDigest", "The Content-MD5 is not that of the body.")
     os.replace(draft, path)
     return digest.hexdigest().upper()
 

@@ -45,13 +45,14 @@ class Door:
         self._tasks: set[asyncio.Task] = set()
 
     def head(self, request: Any) -> bool:
-        """Method and key, before the body. False: below a shared beginning of paths, the application serves the rest."""
-        if request.method.decode("latin-1") not in self._wire.methods and request.path.decode("latin-1") not in self._wire.paths:
+        """Method and key, before the body. False: below a shared beginning of paths, the application has the rest."""
+        served = request.method.decode("latin-1") in self._wire.methods
+        if not served and request.path.decode("latin-1") not in self._wire.paths:
             return False
         visit = request.state = Visit(self._wire.rid_header)
         request.limit = self._body_max
         try:
-            if request.method.decode("latin-1") not in self._wire.methods:
+            if not served:
                 raise refuse("method_not_allowed", f"This path takes {self._methods} only.", code="method_not_allowed")
             if not self._gateway.ready:
                 raise refuse("upstream", "This node is going out of service.", code="not_ready", retry_after_s=1)

@@ -1,7 +1,6 @@
 """An operator's own ChatGPT account behind a real gateway: signing in, one refresh, limits, and no lost chain."""
 
 import asyncio
-import json
 import signal
 import sqlite3
 import subprocess
@@ -12,14 +11,14 @@ from dataclasses import replace
 import anthropic
 import openai
 import pytest
+from smartoken_plugins.chatgpt_oauth.issuer import CHATGPT, Dead, Tokens
+from smartoken_plugins.chatgpt_oauth.vault import Vault
 
 from smartoken.adapters.sqlite import open_sqlite
 from smartoken.conf import Conf
 from smartoken.engine.seal import open_ring
 from smartoken.plugin.loader import available, choose
 from smartoken.testing.issuer import ACCOUNT, Issuer
-from smartoken_plugins.chatgpt_oauth.issuer import CHATGPT, Dead, Tokens
-from smartoken_plugins.chatgpt_oauth.vault import Vault
 from tests.harness import Gateway, model, until
 
 PLUGIN = '[plugins]\nenabled = ["*", "chatgpt_oauth"]\n[plugins.chatgpt_oauth]\nissuer = "{issuer}"\nbase_url = "{backend}"\n'

@@ -47,8 +47,8 @@ def answer(asked: Asked, play: Play, talk: Talk) -> Answer:
         if last:
             candidate["finishReason"] = finish
         body = {"candidates": [candidate], "modelVersion": asked.model, "responseId": ID.decode()}
-        usage = usage_numbers({"promptTokenCount": prompt, "cachedContentTokenCount": cached, "candidatesTokenCount": made,
-                               "totalTokenCount": prompt + made}, play.usage)
+        usage = usage_numbers({"promptTokenCount": prompt, "cachedContentTokenCount": cached,
+                               "candidatesTokenCount": made, "totalTokenCount": prompt + made}, play.usage)
         return body if usage is None else body | {"usageMetadata": usage}
 
     if asked.stream:

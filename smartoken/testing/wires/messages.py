@@ -48,14 +48,15 @@ def answer(asked: Asked, play: Play, talk: Talk) -> Answer:
     """The good answer to `asked`, bent by `play`."""
     prompt = play.input if play.input >= 0 else len(asked.messages) // 4 + 1
     if asked.max_tokens is None:
-        return spoil(Answer(200, "application/json", ((dumps({"input_tokens": prompt}), 0),), "length"), play, error_events)
+        counted = Answer(200, "application/json", ((dumps({"input_tokens": prompt}), 0),), "length")
+        return spoil(counted, play, error_events)
     words = tuple(talk(last_text(msgspec.json.decode(asked.messages)),
                        play.tokens if play.tokens >= 0 else min(asked.max_tokens, 16)))
     cached = play.cached if play.cached >= 0 else prompt // 2 if asked.cache_control else 0
     thinks = (asked.thinking or {}).get("type") in ("enabled", "adaptive")
     thoughts = min(play.reasoning if play.reasoning >= 0 else 3 if thinks else 0, max(len(words) - 1, 0))
-    shape = Shape(asked.model, asked.stream, words[thoughts:], len(words) >= asked.max_tokens, _tool(asked, play), prompt,
-                  min(cached, prompt), words[:thoughts], play)
+    shape = Shape(asked.model, asked.stream, words[thoughts:], len(words) >= asked.max_tokens, _tool(asked, play),
+                  prompt, min(cached, prompt), words[:thoughts], play)
     pieces = _stream(shape) if shape.stream else [(dumps(_whole(shape)), _output(shape))]
     kind = "text/event-stream; charset=utf-8" if shape.stream else "application/json"
     good = Answer(200, kind, tuple(pieces), "chunked" if shape.stream else "length", shape.prompt - shape.cached,

@@ -21,7 +21,7 @@ from smartoken.domain.job import DONE, Job
 from smartoken.engine import generate, making
 from smartoken.engine.generate import Order
 from smartoken.engine.keytext import credentials_of
-from smartoken.errors import Refusal, StoreAway, refuse
+from smartoken.errors import MediaAway, Refusal, StoreAway, refuse
 from smartoken.plugin.types import JobDoor, JobWire
 from smartoken.web.answers import refusal_body
 from smartoken.web.app import ApiHandler
@@ -181,7 +181,11 @@ class Collection(JobHandler):
         """The pictures themselves."""
         items = []
         for kept in job.kept:
-            parts = [part async for part in self.gateway.media.read(kept.key)]
+            try:
+                parts = [part async for part in self.gateway.media.read(kept.key)]
+            except MediaAway:
+                raise refuse("upstream", f"The pictures are made and paid for; GET {self.door.path}/{job.id} leads to "
+                             "them when the media store is back.", code="media_away", should_retry=False) from None
             text = await asyncio.to_thread(lambda data=b"".join(parts): base64.b64encode(data).decode())
             items.append(_item({"b64_json": text}, kept.note))
         return items
