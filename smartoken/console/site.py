@@ -1,5 +1,6 @@
 """The base of the pages for buyers: the market for anybody, and what is one's own for whoever is signed in."""
 
+import gzip
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
@@ -9,6 +10,7 @@ from smartoken.domain.documents import AccountDoc, from_store
 from smartoken.engine.issue import create_account
 from smartoken.errors import ConfigError, Refusal, StoreAway
 
+SMALL = 1400                   # bytes: one packet, which gzip cannot make fewer
 SIGN_IN, SIGN_UP, PLAYGROUND = "/sign-in", "/sign-up", "/playground"
 
 
@@ -53,6 +55,16 @@ class Site(Page):
                      sign_up_open=self.sign_up_open, model_url=model_url, types=shelf.TYPES, scripts=(), about="",
                      site=True, operator=self.who is not None and self.who.role != "user")
         return names
+
+    def finish(self, chunk: Any = None) -> Any:
+        """A visitor's page is sent compressed. One that holds somebody's token is not: what is compressed together with
+        something that a stranger chose can be guessed from its length."""
+        if isinstance(chunk, str) and self.who is None and len(chunk) > SMALL \
+                and "gzip" in self.request.headers.get("Accept-Encoding", ""):
+            self.set_header("Content-Encoding", "gzip")
+            self.set_header("Vary", "Accept-Encoding, Cookie")
+            chunk = gzip.compress(chunk.encode(), 5, mtime=0)
+        return super().finish(chunk)
 
     def error_page(self, refusal: Refusal) -> None:
         self.render("site_error.html", title=self.locale.translate(refusal.message), refusal=None, said=refusal,
