@@ -18,7 +18,7 @@
 
   // One answer on the page: thought and text are drawn at most once a frame.
   const answer_box = () => {
-    const item = make("li", "said theirs"), text = make("div", "md typing"), thought = make("details", "thought"), inner = make("div"), meta = make("p", "meta");
+    const item = make("div", "said theirs"), text = make("div", "md typing"), thought = make("details", "thought"), inner = make("div"), meta = make("p", "meta");
     const state = { text: "", thought: "", stages: [], item, drawn: 0 };
     thought.append(make("summary", "", words.thinking), inner);
     thought.hidden = true;
@@ -82,7 +82,7 @@
     const text = prompt.value.trim();
     if (!text || running) return;
     running = new AbortController();
-    const mine = make("li", "said mine", text), box = answer_box();
+    const mine = make("div", "said mine", text), box = answer_box();
     mine.prepend(make("span", "sr", `${words.you}: `));
     said.push({ role: "user", content: text });
     add(mine, box.item);

@@ -122,7 +122,9 @@ window.markdown = (() => {
         if (depth < 6) blocks(quote, inner.join("\n"), words, depth + 1); else lines_of(quote, inner);
         into.append(quote);
       } else if (ITEM.test(line)) {
-        const inner = until((one) => !one.trim() ? !(lines[at + 1] && (ITEM.test(lines[at + 1]) || /^\s{2,}\S/.test(lines[at + 1]))) : !ITEM.test(one) && !/^\s{2,}/.test(one));
+        const [, indent, mark] = ITEM.exec(line);
+        const other = (one) => { const found = ITEM.exec(one); return found && found[1].length <= indent.length && /\d/.test(found[2]) !== /\d/.test(mark); };
+        const inner = until((one) => other(one) || (!one.trim() ? !(lines[at + 1] && (ITEM.test(lines[at + 1]) || /^\s{2,}\S/.test(lines[at + 1]))) : !ITEM.test(one) && !/^\s{2,}/.test(one)));
         into.append(list(inner));
       } else if (line.includes("|") && /^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$/.test(lines[at + 1] || "")) {
         at += 2;

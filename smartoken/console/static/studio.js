@@ -86,7 +86,7 @@
     if (!text || running) return;
     running = new AbortController();
     const begun = performance.now();
-    const mine = make("li", "said mine", text), item = make("li", "said theirs"), progress = make("progress"), state = make("p", "meta", words.working);
+    const mine = make("div", "said mine", text), item = make("div", "said theirs"), progress = make("progress"), state = make("p", "meta", words.working);
     progress.setAttribute("aria-label", words.working);
     item.append(progress, state);
     add(mine, item);
