@@ -23,4 +23,6 @@ def smartoken_providers():
     return [Provider("openai", title="OpenAI", base_url="https://api.openai.com/v1",
                      docs="https://platform.openai.com/docs/api-reference",
                      speaks={"openai.chat": "/chat/completions", "openai.responses": "/responses",
-                             "openai.embeddings": "/embeddings", "openai.images": "/images/generations"}, errors=ERRORS)]
+                             "openai.embeddings": "/embeddings", "openai.images": "/images/generations"},
+                     errors=ERRORS,
+                     quirks={"output_limit": "max_completion_tokens"})]

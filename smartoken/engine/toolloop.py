@@ -74,6 +74,11 @@ class Rounds:
         """As of a Call: None until money is set aside."""
         return self._call.hold
 
+    @property
+    def wants(self) -> Any:
+        """As of a Call: the limits it took from."""
+        return self._call.wants
+
     def admit(self) -> bool:
         """The first round's."""
         admitted = self._call.admit()
@@ -185,7 +190,7 @@ class Rounds:
             ask = self._wire.turns.follow(self._call.ask, self._turn, results, self._last)
             self._turn = self._wire.turns.turn(self._names, self._turn)
             self._call = self._round_of(ask, self._line(), charged)
-            while not self._call.admit():
+            if not self._call.admit():
                 await self._call.prepare()
             self._task = None
             self._call.begin()

@@ -78,6 +78,8 @@ class Ask(msgspec.Struct, gc=False):
     body: bytes
     fields: dict[str, msgspec.Raw]
     max_output: int | None = None      # what the client allows, in tokens, all choices together
+    choices: int = 1                   # answers asked for at once
+    max_cost_p: int = 0                # the client's own limit of the cost, in pUSD; 0 is none
     usage_wanted: bool = True          # False: the client did not ask for usage in its stream
     images: int = 0
     size: str = ""
@@ -146,6 +148,7 @@ class StreamReader(Protocol):
     ended: bool                        # the wire's terminal event has been seen
     finished: bool                     # the answer's content is complete (a finish reason), even without that event
     counted: int                       # output tokens delivered, by our own count
+    pending: int                       # bytes at the end of what feed gave that begin an event which is not whole yet
 
     def feed(self, data: bytes) -> bytes:
         """What of `data` (and of what was kept back) goes to the client now; may be empty."""
@@ -159,6 +162,10 @@ class StreamReader(Protocol):
     def cost_event(self, add_cost: Callable[[bytes, int], bytes], cost_u: int) -> bytes:
         """The event that tells usage and cost, kept back when the reader was made with `keep_usage`."""
 
+    def cut(self, why: Refusal, usage: Usage, add_cost: Callable[[bytes, int], bytes] | None, cost_u: int) -> bytes:
+        """The wire's own last events for a stream that we end after a whole event: as one that reached its limit of
+        output, with our reason (`why.code`, `why.message`) where a client can read it. The cost with `add_cost`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wire:
@@ -168,7 +175,8 @@ class Wire:
     client's but for what it says it changes. reader(ask, quirks, keep_usage) -> StreamReader. whole(data, ask, quirks)
     reads a complete answer: (usage or None, failure or None, tokens by our own count). refuse(refusal, rid) and
     refuse_in_stream(refusal, rid) render an error in the wire's shape: a body, or the last bytes of a stream.
-    add_cost(data, cost_u) puts `cost_micro_usd` into an answer's usage. `insured`: an answer without any output costs
+    add_cost(data, cost_u) puts `cost_micro_usd` into an answer's usage. cap(ask, tokens, quirks) -> the ask's fields
+    with the output limited to so many tokens over all choices; None where a wire writes no output. `insured`: an answer without any output costs
     nothing.
 
     A wire that takes more than a body's word: `prefixes` are beginnings of client paths that are its own as well,
@@ -196,6 +204,7 @@ class Wire:
     refuse_in_stream: Callable[[Refusal, str], bytes]
     failure: Callable[[bytes], Failure]            # reads the body of a refused call, whatever it is
     add_cost: Callable[[bytes, int], bytes] | None = None
+    cap: Callable[[Ask, int, Mapping[str, Any]], dict[str, msgspec.Raw]] | None = None
     insured: bool = True
     prefixes: Sequence[str] = ()
     methods: Sequence[str] = ("POST",)
