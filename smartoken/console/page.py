@@ -33,7 +33,9 @@ DONE = {"saved": "Saved. It is in force on every node within 3 seconds.", "creat
         "removed": "Removed.", "revoked": "Revoked: it is refused on every node within 3 seconds.",
         "moved": "The books have it.", "signed-out": "Signed out.", "password": "The password was changed.",
         "second-factor": "The second factor was changed.", "ended": "Those sessions were ended.",
-        "welcome": "Welcome. Create a key, or try a model in the playground."}
+        "welcome": "Welcome. Create a key, or try a model in the playground.",
+        "redeemed": "Redeemed. The credit is on your account.",
+        "redeemed-before": "You had redeemed this voucher before; nothing changed."}
 
 
 class Page(Signed):

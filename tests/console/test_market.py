@@ -14,7 +14,7 @@ from tests.harness import until
 SAY = [{"role": "user", "content": "Hello"}]
 PUBLIC = ("/", "/models", "/models?view=table", "/models/sandbox/echo", "/models/sandbox/film", "/models/sandbox/picture",
           "/models/acme/vector", "/models/acme/evil", "/playground", "/sign-in", "/sign-up")
-OWN = ("/dashboard", "/keys", "/usage", "/account", "/password", "/playground", "/playground?mode=images",
+OWN = ("/dashboard", "/keys", "/usage", "/account", "/vouchers", "/password", "/playground", "/playground?mode=images",
        "/playground?mode=videos")
 _ids = iter(range(10_000))
 
@@ -230,6 +230,18 @@ def test_an_operator_chooses_which_account_pays(market, buyer):
     assert owner.form("/account", acct="acc-none").status_code == 400
     assert owner.form("/account", acct=buyer.acct).status_code == 303
     assert "$5.00" in owner.page("/dashboard")
+
+
+def test_a_voucher_is_redeemed_once(market, buyer):
+    code = json.loads(market.run("voucher", "create", "3", "--model", "sandbox/echo", "--json"))[0]["code"]
+    assert buyer.form("/vouchers", code="stv-nothing").status_code == 404
+    done = buyer.form("/vouchers", code=code)
+    assert done.status_code == 303 and done.headers["location"] == "/vouchers?done=redeemed"
+    page = buyer.page("/vouchers")
+    assert "$8.00" in page and "$3.00" in page and "sandbox/echo" in page
+    assert buyer.form("/vouchers", code=code).headers["location"] == "/vouchers?done=redeemed-before"
+    assert "$8.00" in buyer.page("/vouchers")
+    assert [buyer.form("/vouchers", code="stv-nothing").status_code for _ in range(9)][-1] == 429
 
 
 def test_a_new_password_ends_every_session(market, buyer):

@@ -15,7 +15,7 @@ SERIOUS = ("serious", "critical")
 FIRST_VIEW_BYTES = 100_000
 PUBLIC = ("/", "/models", "/models?view=table", "/models?q=zzz", "/models/sandbox/echo", "/models/sandbox/film",
           "/models/sandbox/picture", "/models/acme/evil", "/playground", "/sign-in", "/sign-up")
-OWN = ("/dashboard", "/keys", "/usage", "/account", "/password", "/playground", "/playground?mode=images",
+OWN = ("/dashboard", "/keys", "/usage", "/account", "/vouchers", "/password", "/playground", "/playground?mode=images",
        "/playground?mode=videos")
 
 
