@@ -15,7 +15,8 @@ TEXT = b"text/plain"
 EDGE = Edge(linger_s=0.2)
 
 # Handlers ask the registry for their paths when the application is made; this gateway has no plugins and nothing else.
-NO_PLUGINS = SimpleNamespace(registry=loader.assemble(parse("", "tests"), ()).registry, media=None)
+CONF = parse("", "tests")
+NO_PLUGINS = SimpleNamespace(conf=CONF, registry=loader.assemble(CONF, ()).registry, media=None)
 
 
 class Echo:
