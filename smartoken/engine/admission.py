@@ -3,6 +3,7 @@
 from typing import Sequence
 
 from smartoken.domain.catalog import Account, Key, Model, Snapshot
+from smartoken.domain.money import P_PER_U
 from smartoken.engine.estimate import Estimate
 from smartoken.errors import Refusal, refuse
 from smartoken.plugin.types import Ask
@@ -28,7 +29,8 @@ def ceiling_p(model: Model, estimate: Estimate, ask: Ask) -> int:
     output = estimate.output(model.max_output) if ask.max_output is None else ask.max_output
     if model.max_output:
         output = min(output, model.max_output)
-    return estimate.input_at_most(len(ask.body)) * dearest_input_u + output * price.output_u
+    return (estimate.input_at_most(len(ask.body)) * dearest_input_u + output * price.output_u
+            + ask.characters * price.characters_u + ask.audio_ms * price.audio_second_u * (P_PER_U // 1000))
 
 
 def wants_of(key: Key, account: Account, model: Model, tokens: int) -> tuple[Want, ...]:

@@ -8,6 +8,7 @@ The manual for plugin authors is plugins/README.md.
 from pydantic import ConfigDict
 
 from smartoken.adapters.clock import SystemClock
+from smartoken.domain.audio import audio_ms, sniff_audio
 from smartoken.domain.trace import new_rid
 from smartoken.domain.usage import (
     COUNTED,
@@ -80,6 +81,6 @@ __all__ = [
     "Failure", "Headers", "JobDoor", "JobWire", "Limiter", "Look", "Maker", "Media", "MediaAway", "Member",
     "Outgoing", "Part", "PluginConf", "Provider", "Refusal", "Result", "Said", "Store", "StoreAway", "StreamReader",
     "SystemClock", "Told", "Tool", "ToolCall", "Turns", "Usage", "UsageRecord", "UsageSum", "Want", "Whole", "Wire",
-    "bearer", "check_url", "guarded_session", "header", "hookimpl", "new_rid", "refuse", "regroup",
-    "resolve_secret", "sum_of",
+    "audio_ms", "bearer", "check_url", "guarded_session", "header", "hookimpl", "new_rid", "refuse", "regroup",
+    "resolve_secret", "sniff_audio", "sum_of",
 ]

@@ -181,7 +181,7 @@ class Wire:
     stay here. `rid_header`: one more header's name that carries the request's id, on every path below the version of
     this wire's own (`/api/v1/…`).
     tell(data, told) stands in for add_cost where an answer always tells more. look(ask) -> Look, for composite models.
-    turns: how server-side tools are talked about, for wires that can. `answer_type(upstream's Content-Type)` gives the
+    turns: how server-side tools are talked about, for wires that can. answer_type(ask, upstream's Content-Type) gives the
     client's, for wires whose answers are not JSON and event streams. A refuse_in_stream that gives b"" has the
     connection cut: no words fit into such a stream. `content_type` is the upstream request's.
     """
@@ -207,7 +207,7 @@ class Wire:
     tell: Callable[[bytes, Told], bytes] | None = None
     look: Callable[[Ask], Look] | None = None
     turns: "Turns | None" = None
-    answer_type: Callable[[bytes], bytes] | None = None
+    answer_type: Callable[[Ask, bytes], bytes] | None = None
     content_type: str = "application/json"
 
 
