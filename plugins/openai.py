@@ -1,6 +1,7 @@
 """OpenAI itself, and whoever copies it to the letter."""
 
 from smartoken.plugin import BROKE, CALLER, COOL, ELSEWHERE, MISSING, Provider, hookimpl
+from smartoken_plugins.wire_openai.voices import VOICES
 
 # insufficient_quota and credit_balance_exhausted come as 429, yet no waiting helps: the account can't pay.
 ERRORS = {
@@ -23,4 +24,6 @@ def smartoken_providers():
     return [Provider("openai", title="OpenAI", base_url="https://api.openai.com/v1",
                      docs="https://platform.openai.com/docs/api-reference",
                      speaks={"openai.chat": "/chat/completions", "openai.responses": "/responses",
-                             "openai.embeddings": "/embeddings", "openai.images": "/images/generations"}, errors=ERRORS)]
+                             "openai.embeddings": "/embeddings", "openai.images": "/images/generations",
+                             "openai.speech": "/audio/speech", "openai.transcriptions": "/audio/transcriptions"},
+                     errors=ERRORS, voices=VOICES)]
