@@ -4,7 +4,7 @@ import asyncio
 import json
 
 import pytest
-from web_kit import Client, served
+from web_kit import NO_PLUGINS, Client, served
 
 from smartoken.errors import KINDS
 from smartoken.web.answers import refusal_of_status
