@@ -31,8 +31,8 @@ class Dashboard(Mine):
         keys = [one for one in await self.ask(gateway.catalog.all("keys", {"acct": self.acct}))
                 if not one["kid"].startswith(PLAY)]
         self.render("dashboard.html", title=translate("Dashboard"), balance=balance, rows=named(rows, keys), days=DAYS,
-                    keys=sum(one["active"] for one in keys), spent_p=sum(one["cost_p"] for one in by_day), calls=sum(one["calls"] for one in by_day),
-                    tokens=sum(one["tokens"] for one in by_day),
+                    keys=sum(one["active"] for one in keys), spent_p=sum(one["cost_p"] for one in by_day),
+                    calls=sum(one["calls"] for one in by_day), tokens=sum(one["tokens"] for one in by_day),
                     today_p=sum(one["cost_p"] for one in by_day if one["day"] == today), charts=True, more="",
                     chart=charts.stacked(by_day, "model", "cost_p", today - DAYS + 1, today + 1, translate("others")))
 
