@@ -122,7 +122,10 @@ class Secrets(Strict):
 
 
 class Money(Strict):
+    """`topup_secret` signs the events of POST /hooks/topup; '' means that there is no such path."""
+
     durability: Literal["normal", "strict"] = "normal"
+    topup_secret: SecretRef = ""
 
 
 class Log(Strict):

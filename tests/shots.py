@@ -19,7 +19,7 @@ CHANNELS = {"deepseek": ("", {"deepseek/chat": "deepseek-chat"}, 0), "openrouter
 COSTS = {"input_per_mtok": "0.20", "output_per_mtok": "0.30"}
 PAGES = ("", "usage", "models", "models/new", "models/acme%2Flarge", "models/acme%2Flarge/prices", "channels", "channels/new",
          "channels/acme", "accounts", "accounts/{acct}", "keys", "keys/new", "keys/{kid}", "usage/{rid}", "usage/nothing",
-         "system", "plugins", "people", "audit", "me")
+         "vouchers", "system", "plugins", "people", "audit", "me")
 DOORS = ("sign-in",)
 # The pages for buyers, before and after the sign-in.
 MARKET = ("/", "/models?view=table", "/models/acme/large", "/models/sandbox/film", "/models/none", "/playground", "/sign-up")
@@ -54,6 +54,7 @@ def fill(gateway: Gateway, upstream: UpstreamProcess, owner: Person) -> dict[str
                     known.setdefault("rid", headers["x-request-id"])
         known |= {"acct": acct, "kid": key["kid"]}
     owner.form("/account", acct=known["acct"])
+    owner.api("POST", "/vouchers", {"face_u": "5", "count": 4, "models": ["acme/small"], "note": "welcome"})
     gateway.record(known["rid"])
     return known
 

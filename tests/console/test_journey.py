@@ -16,7 +16,7 @@ SERIOUS = ("serious", "critical")
 PATHS = ("/console", "/console/usage", "/console/models", "/console/models/new", "/console/models/acme%2Fchat",
          "/console/models/acme%2Fchat/prices", "/console/models/acme%2Fpainter", "/console/channels",
          "/console/channels/new", "/console/channels/acme", "/console/accounts", "/console/keys", "/console/keys/new",
-         "/console/system", "/console/plugins", "/console/people", "/console/audit", "/console/me")
+         "/console/vouchers", "/console/system", "/console/plugins", "/console/people", "/console/audit", "/console/me")
 
 
 def aside(work, *values):
@@ -95,6 +95,12 @@ def test_from_an_empty_install_to_a_revoked_key(new_gateway, upstream_process):
         page.click("button:has-text('Put it in')")
         page.wait_for_url("**?done=moved")
         assert page.locator(".stat .value").first.inner_text() == "$25.00"
+        page.goto(f"{gateway.url}/console/vouchers")
+        page.fill("#f-face", "5")
+        page.fill("#f-count", "3")
+        page.click("button.primary")
+        assert page.locator("#codes").inner_text().count("stv-") == 3
+        page.goto(account)
         page.get_by_text("New key").click()
         page.fill("#f-name", "their app")
         page.click("button.primary:has-text('Create')")

@@ -1,7 +1,12 @@
 """Usage: the chart and the sums, the rows, one request found by its trace id, exports."""
 
+import secrets
+from typing import Any
+
 from smartoken.console import charts
-from smartoken.console.page import Page
+from smartoken.console.form import Form
+from smartoken.console.page import Page, link
+from smartoken.strict import decode
 from smartoken.web.admin import usage
 
 RANGES = ("7", "30", "90", "365")
@@ -54,7 +59,22 @@ class One(Page):
     key = "usage"
     permission = "usage.read"
 
-    async def get(self, rid: str) -> None:
+    async def post(self, rid: str) -> None:
+        self.demand("money.write")
+        form = Form(self)
+        _, refusal = await self.attempt(self._refund(rid, form))
+        if refusal is None:
+            self.go(link("usage", rid), "moved")
+            return
+        self.set_status(refusal.status)
+        await self.get(rid, refusal)
+
+    async def _refund(self, rid: str, form: Form) -> None:
+        await usage.refund(self.desk, rid, decode(usage.RefundBody, {
+            "amount_u": form.usd("amount") or 0, "op": form.text("op"), "note": form.text("note"),
+            "password": form.secret("password")}, "the refund"))
+
+    async def get(self, rid: str, wrong: Any = None) -> None:
         row, refusal = await self.attempt(usage.one(self.desk, rid))
         if refusal is not None:
             self.set_status(refusal.status)
@@ -66,7 +86,8 @@ class One(Page):
         for attempt in row["attempts"]:
             steps.append((attempt, 100 * at / total, max(0.6, 100 * attempt["ms"] / total)))
             at += attempt["ms"]
-        self.render("request.html", title=self.locale.translate("Request"), row=row, steps=steps)
+        self.render("request.html", title=self.locale.translate("Request"), row=row, steps=steps, refusal=wrong,
+                    op=f"console-{secrets.token_hex(8)}")
 
 
 class Export(Page):

@@ -16,6 +16,14 @@
       button.setAttribute("aria-expanded", open);
       if (open) document.querySelector(".side a").focus();
     },
+    save(button) {
+      const link = document.createElement("a");
+      const lines = document.querySelector(button.dataset.from).textContent.trim().split("\n").filter((line) => line.trim());
+      link.href = URL.createObjectURL(new Blob([lines.join("\n") + "\n"], { type: "text/csv" }));
+      link.download = button.dataset.name;
+      link.click();
+      URL.revokeObjectURL(link.href);
+    },
     async copy(button) {
       await navigator.clipboard.writeText(document.querySelector(button.dataset.from).textContent.trim());
       const label = button.querySelector("span");
