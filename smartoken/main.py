@@ -25,6 +25,7 @@ from smartoken.engine.audit import Audit
 from smartoken.engine.auth import Keys, check_pepper
 from smartoken.engine.changes import Catalog
 from smartoken.engine.gateway import Gateway
+from smartoken.engine.idempotency import KeyedCalls
 from smartoken.engine.jobs import Jobs
 from smartoken.engine.journal import Journal
 from smartoken.engine.leases import Leases
@@ -130,6 +131,8 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
                       strict=conf.money.durability == "strict")
     stack.push_async_callback(gateway.answers.close)
     gateway.vouchers = Vouchers(store, ledger, pepper, clock)
+    gateway.keyed = KeyedCalls(store, clock, f"{node}.{journal.boot}")
+    stack.push_async_callback(gateway.keyed.close)
     await host.open(gateway)
     stack.push_async_callback(host.close, gateway)
     await snapshots.open()                  # after the plugins: some know their base URL only now
@@ -140,7 +143,7 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
     gateway.jobs = Jobs(gateway, gateway.media, host_told)
     await gateway.jobs.open()
     stack.push_async_callback(gateway.jobs.close)
-    reaper = Reaper(store, ledger, leases, name, clock, (gateway.vouchers.finish,))
+    reaper = Reaper(store, ledger, leases, name, clock, (gateway.vouchers.finish, gateway.keyed.sweep))
     for work in (leases.run(), shipper.run(), reaper.run(), orphans(root, node, store, ledger), measure(gateway),
                  figures.tell(gateway)):
         stack.push_async_callback(ended, asyncio.create_task(work))
