@@ -18,8 +18,8 @@ import msgspec
 
 from smartoken.domain.usage import UsageRecord, UsageSum
 
-COLLECTIONS = ("models", "prices", "channels", "categories", "listings", "accounts", "keys", "nodes", "answers",
-               "oauth_tokens", "jobs", "admins", "sessions", "figures", "vouchers",
+COLLECTIONS = ("models", "prices", "channels", "categories", "listings", "voices", "accounts", "keys", "nodes",
+               "answers", "oauth_tokens", "jobs", "admins", "sessions", "figures", "vouchers",
                "claims", "idempotency")
 CHANGES = "~changes"  # the chain of catalog changes; no account id starts with '~'
 

@@ -11,6 +11,7 @@ from smartoken.engine.auth import Keys
 from smartoken.engine.changes import Catalog
 from smartoken.engine.estimate import Estimate
 from smartoken.engine.health import HealthBook
+from smartoken.engine.idempotency import KeyedCalls
 from smartoken.engine.journal import Journal
 from smartoken.engine.leases import Leases
 from smartoken.engine.ledger import Ledger
@@ -19,6 +20,7 @@ from smartoken.engine.people import People
 from smartoken.engine.routing import RetryBudget
 from smartoken.engine.seal import Sealer
 from smartoken.engine.snapshot import SnapshotKeeper
+from smartoken.engine.voices import Voices
 from smartoken.engine.vouchers import Vouchers
 from smartoken.ports import Clock, Limiter, Media, Store
 from smartoken.upstream.pool import Pool
@@ -58,11 +60,14 @@ class Gateway:
     estimates: dict[str, Estimate] = field(default_factory=dict)
     media: Media | None = None                      # where results are kept
     jobs: Any = None                                # engine.jobs.Jobs: long generations
-    vouchers: Vouchers | None = None
+    vouchers: Vouchers | None = None                # main.py puts these two in
+    keyed: KeyedCalls | None = None
     answers: Answers = field(init=False)            # closed with the store
+    voices: Voices = field(init=False)
 
     def __post_init__(self) -> None:
         self.answers = Answers(self.store, self.clock)
+        self.voices = Voices(self)
 
     def estimate(self, slug: str) -> Estimate:
         """What was learned of a model so far."""

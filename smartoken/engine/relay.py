@@ -360,7 +360,7 @@ class Call:
         """The Content-Type of a good answer."""
         if self.wire.answer_type is None:
             return usual
-        return self.wire.answer_type(header(self.headers, b"content-type"))
+        return self.wire.answer_type(self.ask, header(self.headers, b"content-type"))
 
     def _add_told(self, data: bytes, cost_u: int) -> bytes:
         """What the wire tells at the end of an answer."""
