@@ -35,7 +35,7 @@ def row(record: UsageRecord) -> dict[str, Any]:
 
 
 async def as_csv(store: Store, acct: str) -> AsyncIterator[str]:
-    """All rows of an account, newest first, as CSV in pieces. Names that a spreadsheet would run get a quote in front."""
+    """All rows of an account, newest first, as CSV in pieces. What a spreadsheet would run gets a quote in front."""
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(FIELDS)

@@ -16,7 +16,7 @@ FIRST_VIEW_BYTES = 100_000
 PUBLIC = ("/", "/models", "/models?view=table", "/models?q=zzz", "/models/sandbox/echo", "/models/sandbox/film",
           "/models/sandbox/picture", "/models/acme/evil", "/playground", "/sign-in", "/sign-up")
 OWN = ("/dashboard", "/keys", "/usage", "/account", "/vouchers", "/password", "/playground", "/playground?mode=images",
-       "/playground?mode=videos")
+       "/playground?mode=videos", "/playground?mode=speech")
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +134,21 @@ def test_pictures_and_a_film_in_the_playground(shop):
     page.locator(".said.theirs video").wait_for(timeout=120_000)
     until(lambda: page.evaluate("document.querySelector('video').duration") == 3, "a film of three seconds")
     assert "cost $0.15" in page.locator(".said.theirs .meta").inner_text()
+    assert watched.wrong == []
+    context.close()
+
+
+def test_speech_in_the_playground(shop):
+    gateway, chromium, state = shop
+    context = chromium.new_context(locale="en-US", storage_state=state)
+    watched = Watched(context.new_page())
+    page = watched.page
+    page.goto(f"{gateway.url}/playground?model=sandbox/voice")
+    page.fill("#f-prompt", "Good morning, everybody.")
+    assert page.locator("#estimate").inner_text() == "about $0.00036"
+    page.click("#send")
+    page.locator(".said.theirs audio").wait_for()
+    until(lambda: page.evaluate("document.querySelector('audio').duration > 0"), "sound that plays")
     assert watched.wrong == []
     context.close()
 
