@@ -16,8 +16,8 @@ async def stacked(desk: Desk, field: str, measure: str, days: str, rest: str = "
                   **where: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """(chart, sums by `field`): {data: JSON for data-chart, names, empty}, and what usage.sums gives.
 
-    `measure` is calls, tokens or cost_p; `where` as usage.Filter. A query a band, so that a chart over ten thousand keys
-    reads no more than one over ten.
+    `measure` is calls, tokens or cost_p; `where` as usage.Filter. A query a band, so that a chart over ten thousand
+    keys reads no more than one over ten.
     """
     ask = lambda by, **more: usage.sums(desk, usage.SumsQuery(by=by, days=days, **{**where, **more}))
     whole = await ask("day")
@@ -38,7 +38,8 @@ async def stacked(desk: Desk, field: str, measure: str, days: str, rest: str = "
     if any(left):
         bands.append((rest, left))
     scale = P_PER_U * U_PER_USD if measure.endswith("_p") else 1
-    series = [{"name": name, "values": [value / scale if scale > 1 else value for value in line]} for name, line in bands]
+    series = [{"name": name, "values": [value / scale if scale > 1 else value for value in line]}
+              for name, line in bands]
     chart = {"data": json.dumps({"days": [day * DAY_S for day in range(since, until)], "series": series,
                                  "unit": "$" if scale > 1 else ""}),
              "names": [name for name, _ in bands], "empty": not bands}

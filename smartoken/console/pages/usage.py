@@ -29,7 +29,8 @@ class Usage(Page):
         split = self.text("split") if self.text("split") in splits else "model"
         measures = MEASURES if money else MEASURES[1:]
         measure = self.text("measure") if self.text("measure") in measures else measures[0]
-        chart, by_split = await self.ask(charts.stacked(self.desk, split, measure, days, self.locale.translate("others"),
+        chart, by_split = await self.ask(charts.stacked(self.desk, split, measure, days,
+                                                        self.locale.translate("others"),
                                                         **where))
         whole = await self.ask(usage.sums(self.desk, usage.SumsQuery(by="", days=days, **where)))
         status = self.text("status")
@@ -38,8 +39,10 @@ class Usage(Page):
         query = {**where, "days": days, "split": split, "measure": measure, "status": status}
         template = "usage_rows.html" if self.request.headers.get("HX-Target") == "rows" else "usage.html"
         self.render(template, title=self.locale.translate("Usage"), charts=True, where=where, days=days, split=split,
-                    measure=measure, measures=measures, ranges=RANGES, splits=splits, chart=chart, sums=by_split["sums"][:50],
-                    whole=whole["sums"][0] if whole["sums"] else None, rows=rows["rows"], more=rows["next"], status=status,
+                    measure=measure, measures=measures, ranges=RANGES, splits=splits, chart=chart,
+                    sums=by_split["sums"][:50],
+                    whole=whole["sums"][0] if whole["sums"] else None, rows=rows["rows"], more=rows["next"],
+                    status=status,
                     query=query, compact=False)
 
 
