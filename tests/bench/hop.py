@@ -8,12 +8,9 @@ import gc
 import multiprocessing
 import sys
 import time
-from types import SimpleNamespace
 
 import uvloop
 
-from smartoken.conf import parse
-from smartoken.plugin import loader
 from smartoken.upstream.origin import Limits, Origin, render_head
 from smartoken.upstream.pool import Pool
 from smartoken.web.answers import render_refusal
@@ -92,7 +89,7 @@ def gateway(upstream_port, out):
     async def main():
         pool = Pool()
         hot = Hot(pool, Origin("http", "127.0.0.1", upstream_port))
-        server = FrontServer(make_app(SimpleNamespace(registry=loader.assemble(parse("", "hop"), ()).registry, media=None)), {b"/hot": hot, b"/cpu": Cpu(pool, None)}, render_refusal)
+        server = FrontServer(make_app([]), {b"/hot": hot, b"/cpu": Cpu(pool, None)}, render_refusal)
         out.put(await server.listen("127.0.0.1", 0))
         gc.collect()
         gc.freeze()

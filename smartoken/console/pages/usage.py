@@ -28,14 +28,12 @@ class Usage(Page):
         split = self.text("split") if self.text("split") in SPLITS else "model"
         measures = MEASURES if money else MEASURES[1:]
         measure = self.text("measure") if self.text("measure") in measures else measures[0]
-        by_day = await self.ask(usage.sums(self.desk, usage.SumsQuery(by=f"day,{split}", days=days, **where)))
-        by_split = await self.ask(usage.sums(self.desk, usage.SumsQuery(by=split, days=days, **where)))
+        chart, by_split = await self.ask(charts.stacked(self.desk, split, measure, days, self.locale.translate("others"),
+                                                        **where))
         whole = await self.ask(usage.sums(self.desk, usage.SumsQuery(by="", days=days, **where)))
         status = self.text("status")
         rows = await self.ask(usage.rows(self.desk, usage.RowsQuery(
-            **where, status=status, before=self.text("before"), since_ms=str(by_day["since_day"] * usage.DAY_MS))))
-        chart = charts.stacked(by_day["sums"], split, measure, by_day["since_day"], by_day["until_day"],
-                               self.locale.translate("others"))
+            **where, status=status, before=self.text("before"), since_ms=str(by_split["since_day"] * usage.DAY_MS))))
         query = {**where, "days": days, "split": split, "measure": measure, "status": status}
         template = "usage_rows.html" if self.request.headers.get("HX-Target") == "rows" else "usage.html"
         self.render(template, title=self.locale.translate("Usage"), charts=True, where=where, days=days, split=split,
