@@ -78,7 +78,7 @@ def main() -> None:
 def ask(owner: Person, rid: str) -> None:
     """Each page ASKED times; a line each."""
     pages = ("", "usage", "usage?days=90", "usage?split=acct", "usage?split=key&days=90", "usage?split=channel&measure=tokens",
-             "usage?acct=acc-000007", "usage?key=00000042", "usage?model=model-3&status=failed", "usage?channel=channel-2&days=7",
+             "usage?acct=acc-000007", "usage?key=00000042", "usage?acct=acc-000007&split=key", "usage?model=model-3&status=failed", "usage?channel=channel-2&days=7",
              f"usage?before={rid[:11]}0", f"usage/{rid}", "models", "models/model-1", "channels", "accounts",
              "accounts?q=Customer 99", "accounts/acc-000007", "keys", "keys?q=00000042", "system", "audit", "people")
     print(f"{'page':45} {'p50 ms':>8} {'p95 ms':>8}")
