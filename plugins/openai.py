@@ -26,4 +26,4 @@ def smartoken_providers():
                      speaks={"openai.chat": "/chat/completions", "openai.responses": "/responses",
                              "openai.embeddings": "/embeddings", "openai.images": "/images/generations",
                              "openai.speech": "/audio/speech", "openai.transcriptions": "/audio/transcriptions"},
-                     errors=ERRORS, voices=VOICES)]
+                     errors=ERRORS, voices=VOICES, quirks={"output_limit": "max_completion_tokens"})]

@@ -36,6 +36,7 @@ from smartoken.engine.replay import replay, replay_neighbours
 from smartoken.engine.seal import open_pepper, open_ring
 from smartoken.engine.ship import Shipper
 from smartoken.engine.snapshot import SnapshotKeeper
+from smartoken.engine.vouchers import Vouchers
 from smartoken.errors import StoreAway
 from smartoken.plugin import loader
 from smartoken.plugin.host import Host
@@ -128,6 +129,7 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
                       pepper=pepper, people=people, audit=Audit(store, node, clock, pepper), plugins=host.plugins,
                       strict=conf.money.durability == "strict")
     stack.push_async_callback(gateway.answers.close)
+    gateway.vouchers = Vouchers(store, ledger, pepper, clock)
     await host.open(gateway)
     stack.push_async_callback(host.close, gateway)
     await snapshots.open()                  # after the plugins: some know their base URL only now
@@ -138,7 +140,7 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
     gateway.jobs = Jobs(gateway, gateway.media, host_told)
     await gateway.jobs.open()
     stack.push_async_callback(gateway.jobs.close)
-    reaper = Reaper(store, ledger, leases, name, clock)
+    reaper = Reaper(store, ledger, leases, name, clock, (gateway.vouchers.finish,))
     for work in (leases.run(), shipper.run(), reaper.run(), orphans(root, node, store, ledger), measure(gateway),
                  figures.tell(gateway)):
         stack.push_async_callback(ended, asyncio.create_task(work))

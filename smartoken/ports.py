@@ -19,7 +19,7 @@ import msgspec
 from smartoken.domain.usage import UsageRecord, UsageSum
 
 COLLECTIONS = ("models", "prices", "channels", "categories", "listings", "voices", "accounts", "keys", "nodes",
-               "answers", "oauth_tokens", "jobs", "admins", "sessions", "figures")
+               "answers", "oauth_tokens", "jobs", "admins", "sessions", "figures", "vouchers", "claims", "idempotency")
 CHANGES = "~changes"  # the chain of catalog changes; no account id starts with '~'
 
 APPENDED, SEQ_TAKEN, OP_TAKEN = "appended", "seq_taken", "op_taken"

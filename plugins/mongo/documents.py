@@ -23,7 +23,8 @@ from smartoken_plugins.mongo.answer import answer, index
 from smartoken.plugin import COLLECTIONS
 
 KEEP_MS = 600_000
-INDEXED = {"keys": ("acct", "kid"), "accounts": ("name",), "prices": ("slug",)}
+INDEXED = {"keys": ("acct", "kid"), "accounts": ("name",), "prices": ("slug",), "vouchers": ("id", "batch"),
+           "claims": ("voucher", "state"), "idempotency": ("hour",)}
 
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _text = msgspec.json.Encoder()

@@ -5,7 +5,6 @@ PROBES exchanges in a row went well, so that a flapping Redis does not make us f
 """
 
 import asyncio
-import contextlib
 import logging
 import secrets
 from collections import deque
@@ -14,7 +13,7 @@ from typing import Any
 
 from redis.exceptions import NoScriptError, RedisError
 from smartoken_plugins.redis.gcra import MINUTE_US, SOURCE, Taking, cost_us, read, words
-from smartoken_plugins.redis.link import PATIENCE_S, address, connect
+from smartoken_plugins.redis.link import PATIENCE_S, address, connect, end
 from smartoken_plugins.redis.nodes import Nodes
 from smartoken_plugins.redis.quota import Quota
 
@@ -25,6 +24,7 @@ log = logging.getLogger("smartoken.limiter")
 PACE_S = 0.05                  # how long needs are gathered, unless a want found too little
 BEAT_S = 1.0
 ERRORS, ERRORS_US = 3, 1_000_000
+AGAIN_S = 0.1                  # between failures that do not count as a loss yet
 ALONE_US, PROBES, PROBE_S = 5_000_000, 3, 0.3
 IDLE_US = 1_000_000            # then a process gives back what it has beyond its reserve
 FORGET_US = 60_000_000
@@ -43,9 +43,9 @@ def open_redis(url: str) -> "RedisLimiter":
 class RedisLimiter:
     """The Limiter port. `alone` says whether Redis counts as lost; `processes` how many share a limit."""
 
-    def __init__(self, url: str, clock: Clock, max_keys: int = MAX_KEYS):
+    def __init__(self, url: str, clock: Clock, max_keys: int = MAX_KEYS, alone_us: int = ALONE_US):
         self._address = address(url)
-        self._now, self._max_keys = clock.mono_us, max_keys
+        self._now, self._max_keys, self._alone_us = clock.mono_us, max_keys, alone_us
         self._quotas: dict[str, Quota] = {}
         self._queue: deque[str] = deque()              # every key of _quotas once: the order of looking at them
         self._needy: dict[str, Quota] = {}             # to be asked for in the next round
@@ -120,7 +120,8 @@ class RedisLimiter:
         return free * want.limit // MINUTE_US, burst - free
 
     async def open(self) -> None:
-        """Connect and count the processes. A Redis that is away is no reason not to start."""
+        """Connect and count the processes: a second's wait, so that no first request is refused for want of a reserve.
+        A Redis that is away is no reason not to start."""
         self._redis = connect(self._address.url)
         self._nodes = Nodes(self._redis, self._address.prefix, self.node, self._address.processes, self._now)
         try:
@@ -128,15 +129,15 @@ class RedisLimiter:
         except FAILURES as error:
             self._go_alone(error)
         self._task = asyncio.create_task(self._run())
+        if not self.alone:
+            await asyncio.sleep(self._nodes.join_s() + PACE_S)
 
     async def close(self) -> None:
         """Give back what we have, and leave the list of processes, as far as Redis answers."""
         task, self._task = self._task, None
         if task is None:
             return
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await end(task)
         try:
             if not self.alone:
                 await self._exchange(self._leave())
@@ -210,8 +211,10 @@ class RedisLimiter:
                 await asyncio.sleep(BEAT_S)
 
     async def _pause(self) -> None:
-        if self.alone or self._errors:
+        if self.alone:
             await asyncio.sleep(PROBE_S)
+        elif self._errors:
+            await asyncio.sleep(AGAIN_S)
         elif await _happens(self._wake, BEAT_S):
             await _happens(self._hurry, PACE_S)
 
@@ -221,7 +224,7 @@ class RedisLimiter:
         if self.alone:
             await self._exchange(self._start())
             self._good += 1
-            if self._good >= PROBES and self._now() - self._since >= ALONE_US:
+            if self._good >= PROBES and self._now() - self._since >= self._alone_us:
                 await self._come_back()
         else:
             if self._nodes.due(BEAT_S):
@@ -229,7 +232,8 @@ class RedisLimiter:
                 self._give_back()
             while self._needy:
                 batch = [self._needy.pop(key) for key in list(self._needy)[:BATCH]]
-                await self._send([(quota, taking) for quota in batch if (taking := quota.asking())])
+                await self._send([(quota, taking) for quota in batch
+                                  if (taking := quota.asking(self._reserve(quota.burst)))])
             self._errors.clear()
 
     async def _exchange(self, call):

@@ -1,5 +1,6 @@
 """How we connect: our own options in the URL, and a client that gives up quickly and never repeats a command."""
 
+import asyncio
 from typing import NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -45,3 +46,12 @@ def connect(url: str, patience_s: float | None = PATIENCE_S) -> Redis:
     whatever the command takes."""
     return Redis.from_url(url, socket_timeout=patience_s, socket_connect_timeout=PATIENCE_S,
                           retry=Retry(NoBackoff(), 0), protocol=2, max_connections=4)
+
+
+async def end(*tasks: asyncio.Task) -> None:
+    """Cancel tasks until they are done: the driver uses wait_for, and Python 3.11's may swallow a cancellation."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=0.1)

@@ -9,7 +9,7 @@ import logging
 from typing import Any
 
 from smartoken_plugins.redis.limiter import FAILURES
-from smartoken_plugins.redis.link import PATIENCE_S, address, connect
+from smartoken_plugins.redis.link import PATIENCE_S, address, connect, end
 
 log = logging.getLogger("smartoken.catalog")
 
@@ -17,7 +17,8 @@ AGAIN_S = 1.0                  # between two tries to reach a Redis that is away
 
 
 class CatalogNews:
-    """`keeper` is a SnapshotKeeper. `heard` counts the messages that made it ask, `told` those sent."""
+    """`keeper` is a SnapshotKeeper. `heard` counts the messages that made it ask, `told` those sent; `listening` says
+    whether messages arrive at present."""
 
     def __init__(self, url: str, keeper: Any):
         self._address, self._keeper = address(url), keeper
@@ -26,16 +27,14 @@ class CatalogNews:
         self._tell, self._tasks = asyncio.Event(), set()
         self._found = 0
         self.heard = self.told = 0
+        self.listening = False
 
     def open(self) -> None:
         self._keeper.listen(self._note)
         self._tasks = {asyncio.create_task(self._hear_for_ever()), asyncio.create_task(self._tell_for_ever())}
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
+        await end(*self._tasks)
 
     async def _note(self, batch: Any) -> None:
         """Called by the keeper with what it found in the store."""
@@ -66,16 +65,19 @@ class CatalogNews:
                 if not away:
                     log.warning("no news of the catalog from Redis, only what polling finds: %s", error)
                 away = True
+            self.listening = False
             await asyncio.sleep(AGAIN_S)
 
     async def _hear(self) -> None:
         redis = connect(self._address.url, patience_s=None)
-        news = redis.pubsub(ignore_subscribe_messages=True)
+        news = redis.pubsub()
         async with contextlib.aclosing(redis), contextlib.aclosing(news):
             await news.subscribe(self._channel)
-            self._keeper.poke()                    # for what was told while we did not listen
             async for message in news.listen():
-                if message["data"].isdigit() and int(message["data"]) > self._known:
+                if message["type"] == "subscribe":
+                    self.listening = True
+                    self._keeper.poke()            # for what was told while we did not listen
+                elif message["data"].isdigit() and int(message["data"]) > self._known:
                     self._known = int(message["data"])
                     self.heard += 1
                     self._keeper.poke()

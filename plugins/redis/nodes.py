@@ -14,7 +14,7 @@ return redis.call('ZCARD', KEYS[1])
 """
 DEAD_MS = 10_000
 KEEP_US = 30_000_000           # a count that falls is believed late: Redis may have lost its list
-JOIN_US = 2_000_000            # by then every neighbour has counted us
+JOIN_US = 1_200_000            # by then every neighbour's beat has counted us
 
 
 class Nodes:
@@ -29,6 +29,10 @@ class Nodes:
 
     def due(self, every_s: float) -> bool:
         return self._now() - self._beat_us >= every_s * 1_000_000
+
+    def join_s(self) -> float:
+        """Seconds until all others know of us; they count from the first beat that reached Redis."""
+        return max(self._joined_us + JOIN_US - self._now(), 0) / 1_000_000
 
     def known_to_others(self) -> bool:
         return bool(self._joined_us) and self._now() - self._joined_us >= JOIN_US

@@ -47,13 +47,14 @@ class Quota:
         room = self.pool if missing <= self.pool else self.burst
         return self.ahead_at(now) + missing - room
 
-    def asking(self) -> Taking | None:
-        """What to ask of Redis now, None for nothing. Takes the corrections out; `refund_failed` puts them back.
+    def asking(self, reserve: int) -> Taking | None:
+        """What to ask of Redis now, None for nothing; `reserve` is our part as things stand. Takes the corrections out; `refund_failed` puts them back.
 
         A want larger than the pool is asked for whole or not at all, and from the whole burst: then up to a reserve
         too much may pass, once per burst.
         """
-        target = max(self.reserve, AHEAD * self.spent, self.have + self.short)
+        self.reserve = reserve
+        target = max(reserve, AHEAD * self.spent, self.have + self.short)
         most, shift = max(target - self.have, 0), self.owed - self.back
         if not most and not shift:
             return None

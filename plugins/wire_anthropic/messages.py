@@ -57,6 +57,11 @@ def body(ask: Ask, upstream_name: str, quirks: Mapping[str, Any]) -> bytes:
     return read.encode(read.adjusted(fields, quirks))
 
 
+def cap(ask: Ask, tokens: int, quirks: Mapping[str, Any]) -> dict[str, msgspec.Raw]:
+    """The output limited."""
+    return {**ask.fields, "max_tokens": read.raw(max(1, tokens))}
+
+
 def judge(reader: EventReader, event: dict[str, Any]) -> None:
     """message_start and message_delta bring usage, the later figures over the earlier; `error` ends it."""
     kind = event.get("type")
@@ -68,6 +73,10 @@ def judge(reader: EventReader, event: dict[str, Any]) -> None:
         if isinstance(delta, dict) and delta.get("stop_reason"):
             reader.finished = True
             reader.figures["final"] = True
+    elif kind == "content_block_start":
+        reader.figures["open"] = event.get("index", 0)
+    elif kind == "content_block_stop":
+        reader.figures.pop("open", None)
     elif kind == "message_stop":
         reader.ended = True
     elif kind == "error" or (kind is None and "error" in event):
@@ -103,13 +112,25 @@ def usage_of(found: Mapping[str, Any]) -> Usage | None:
     return Usage(input=prompt, output=output, cache_read=cached, cache_write=written, reasoning=min(thinking, output))
 
 
+def cut(reader: EventReader, why: Refusal, usage: Usage) -> list[tuple[str, dict[str, Any]]]:
+    """The open block closed, `stop_reason: "max_tokens"` with our reason in `stop_detail`, the end."""
+    events: list[tuple[str, dict[str, Any]]] = []
+    if "open" in reader.figures:
+        events.append(("content_block_stop", {"type": "content_block_stop", "index": reader.figures["open"]}))
+    delta = {"stop_reason": "max_tokens", "stop_sequence": None,
+             "stop_detail": {"code": why.code, "message": why.message}}
+    told = {"input_tokens": usage.input, "output_tokens": usage.output, "cache_read_input_tokens": usage.cache_read,
+            "cache_creation_input_tokens": usage.cache_write}
+    return [*events, ("message_delta", {"type": "message_delta", "delta": delta, "usage": told}),
+            ("message_stop", {"type": "message_stop"})]
+
+
 DIALECT = Dialect(
     counted=(b'"text_delta"', b'"input_json_delta"', b'"thinking_delta"'),
-    signs=(b'"message_start"', b'"message_delta"', b'"message_stop"', b'"type":"error"', b'"type": "error"',
-           b'{"error":'),
-    judge=judge, usage=usage, put_cost=lambda data, add_cost, cost_u: add_cost(data, cost_u),
-    promises=lambda event: event.get("type") not in OPENING,
-    tells_usage=lambda event: event.get("type") == "message_delta")
+    signs=(b'"message_start"', b'"content_block_start"', b'"content_block_stop"', b'"message_delta"',
+           b'"message_stop"', b'"type":"error"', b'"type": "error"', b'{"error":'),
+    judge=judge, usage=usage, cut=cut, put_cost=lambda data, add_cost, cost_u: add_cost(data, cost_u),
+    promises=lambda event: event.get("type") not in OPENING, tells_usage=lambda event: event.get("type") == "message_delta")
 
 
 def reader(ask: Ask, quirks: Mapping[str, Any], keep_usage: bool = False) -> EventReader:
@@ -202,5 +223,5 @@ def refuse_in_stream(refusal: Refusal, rid: str) -> bytes:
 
 
 WIRE = Wire(name=NAME, paths=(ROOT, COUNT), peek=peek, peek_at=peek_at, body=body, reader=reader, whole=whole,
-            refuse=refuse, refuse_in_stream=refuse_in_stream, failure=failure, add_cost=add_cost, gather=gather,
+            refuse=refuse, refuse_in_stream=refuse_in_stream, failure=failure, add_cost=add_cost, gather=gather, cap=cap,
             pass_headers={b"anthropic-version": b"2023-06-01", b"anthropic-beta": b""}, rid_header="request-id")

@@ -47,7 +47,7 @@ def peek_at(method: str, path: str, query: str, data: bytes) -> Ask:
     fields = read.fields_of(data)
     if not free or "contents" in fields:
         read.some_list(fields, "contents")
-    limit = None
+    limit, choices = None, 1
     config = read.table(fields, "generationConfig") or read.table(fields, "generation_config")
     if config:
         limit = _first(read.count(config, "maxOutputTokens"), read.count(config, "max_output_tokens"))
@@ -56,12 +56,21 @@ def peek_at(method: str, path: str, query: str, data: bytes) -> Ask:
             raise read.bad("'candidateCount' must be from 1 to 8.", param="candidateCount")
         limit = limit * choices if limit is not None else None
     return Ask(wire=NAME, slug=unquote(name), stream=stream, body=data, fields=fields, max_output=limit,
-               suffix=suffix, free=free)
+               choices=choices, suffix=suffix, free=free)
 
 
 def body(ask: Ask, upstream_name: str, quirks: Mapping[str, Any]) -> bytes:
     """The client's own fields: two of one name would be read twice in two ways."""
     return read.encode(ask.fields)
+
+
+def cap(ask: Ask, tokens: int, quirks: Mapping[str, Any]) -> dict[str, msgspec.Raw]:
+    """The output limited, in the configuration that the client sent or in one of our own."""
+    name = "generation_config" if "generation_config" in ask.fields else "generationConfig"
+    config = read.table(ask.fields, name)
+    limit = "max_output_tokens" if "max_output_tokens" in config else "maxOutputTokens"
+    config[limit] = read.raw(max(1, tokens // ask.choices))
+    return {**ask.fields, name: msgspec.Raw(read.encode(config))}
 
 
 def judge(reader: EventReader, event: dict[str, Any]) -> None:
@@ -110,10 +119,21 @@ def add_cost(data: bytes, cost_u: int) -> bytes:
     return _encode(fields)
 
 
+def cut(reader: EventReader, why: Refusal, usage: Usage) -> list[tuple[str, dict[str, Any]]]:
+    """A last event with the finish reason of a limit, our reason in words, and the totals."""
+    prompt = usage.input + usage.cache_read + usage.cache_write
+    last = {"content": {"role": "model", "parts": []}, "finishReason": "MAX_TOKENS", "index": 0,
+            "finishMessage": f"{why.code}: {why.message}"}
+    told = {"promptTokenCount": prompt, "cachedContentTokenCount": usage.cache_read,
+            "candidatesTokenCount": usage.output - usage.reasoning, "thoughtsTokenCount": usage.reasoning,
+            "totalTokenCount": prompt + usage.output}
+    return [("", {"candidates": [last], "usageMetadata": told})]
+
+
 DIALECT = Dialect(
     counted=(b'"text":', b'"functionCall":'),
     signs=(b'"finishReason"', b'"promptFeedback"', b'"error"'),
-    judge=judge, usage=usage, put_cost=lambda data, add_cost, cost_u: add_cost(data, cost_u),
+    judge=judge, usage=usage, cut=cut, put_cost=lambda data, add_cost, cost_u: add_cost(data, cost_u),
     promises=lambda event: True, running_usage=b'"usageMetadata"',
     tells_usage=lambda event: "usageMetadata" in event and any(
         candidate.get("finishReason") for candidate in event.get("candidates") or ()))
@@ -167,7 +187,14 @@ def failure_in(answer: Any) -> Failure:
     reason = next((str(detail["reason"]) for detail in details if detail.get("reason")), "")
     code = error.get("code")
     return Failure(str(error.get("message") or "")[:2000], code=reason, type=str(error.get("status") or ""),
-                   status=code if type(code) is int and 400 <= code <= 599 else 0)
+                   status=code if type(code) is int and 400 <= code <= 599 else 0,
+                   rest_s=next((_seconds(detail["retryDelay"]) for detail in details if "retryDelay" in detail), None))
+
+
+def _seconds(delay: Any) -> int | None:
+    """Whole seconds of a RetryInfo's "17s" or "0.5s": this wire's errors come without a Retry-After header."""
+    text = delay.removesuffix("s") if isinstance(delay, str) else ""
+    return min(int(float(text)) + 1, 86_400) if text.replace(".", "", 1).isdigit() else None
 
 
 def failure(data: bytes) -> Failure:
@@ -200,4 +227,4 @@ def _first(*values: int | None) -> int | None:
 
 WIRE = Wire(name=NAME, paths=(), prefixes=PREFIXES, peek=peek, peek_at=peek_at, body=body, reader=reader,
             whole=whole, refuse=refuse, refuse_in_stream=refuse_in_stream, failure=failure, add_cost=add_cost,
-            gather=gather)
+            gather=gather, cap=cap)

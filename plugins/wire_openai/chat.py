@@ -5,6 +5,7 @@ and what it brings is kept from the client again.
 
 Quirks of a provider that this wire reads:
     stream_usage: "option" (default: ask with stream_options.include_usage) or "always" (it comes unasked; don't ask)
+    output_limit: the field that limits output where the client named none, "max_tokens" unless the provider says otherwise
     stream_only: true where the upstream only streams; a client that wants a whole answer gets the gathered one
 """
 
@@ -13,7 +14,7 @@ from typing import Any
 
 import msgspec
 from smartoken_plugins.wire_openai import body as read
-from smartoken_plugins.wire_openai import errors
+from smartoken_plugins.wire_openai import errors, openapi
 from smartoken_plugins.wire_openai.chat_stream import ChatReader, payload
 from smartoken_plugins.wire_openai.chat_tools import TURNS
 from smartoken_plugins.wire_openai.look import look
@@ -34,7 +35,7 @@ def peek(data: bytes) -> Ask:
     slug = read.text(fields, "model")
     read.some_list(fields, "messages")
     stream = read.flag(fields, "stream")
-    limit = None
+    limit, choices = None, 1
     if "max_completion_tokens" in fields or "max_tokens" in fields:
         limits = [read.count(fields, name) for name in ("max_completion_tokens", "max_tokens")]
         limit = max((n for n in limits if n is not None), default=None)
@@ -47,7 +48,15 @@ def peek(data: bytes) -> Ask:
     if stream:
         options = read.table(fields, "stream_options")
         wanted = bytes(options.get("include_usage", b"")) == b"true"
-    return Ask(wire=NAME, slug=slug, stream=stream, body=data, fields=fields, max_output=limit, usage_wanted=wanted)
+    return Ask(wire=NAME, slug=slug, stream=stream, body=data, fields=fields, max_output=limit, choices=choices,
+               usage_wanted=wanted)
+
+
+def cap(ask: Ask, tokens: int, quirks: Mapping[str, Any]) -> dict[str, msgspec.Raw]:
+    """The limit under the names that the client used, else under the one that the provider knows."""
+    given = [name for name in ("max_completion_tokens", "max_tokens") if bytes(ask.fields.get(name, b"null")) != b"null"]
+    limit = read.raw(max(1, tokens // ask.choices))
+    return {**ask.fields, **{name: limit for name in given or [quirks.get("output_limit", "max_tokens")]}}
 
 
 def body(ask: Ask, upstream_name: str, quirks: Mapping[str, Any]) -> bytes:
@@ -71,7 +80,7 @@ def body(ask: Ask, upstream_name: str, quirks: Mapping[str, Any]) -> bytes:
 
 def reader(ask: Ask, quirks: Mapping[str, Any], keep_usage: bool = False) -> ChatReader:
     """A reader of one attempt's stream."""
-    return ChatReader(hide_usage=not ask.usage_wanted, keep_usage=keep_usage)
+    return ChatReader(hide_usage=not ask.usage_wanted, keep_usage=keep_usage, choices=ask.choices)
 
 
 def whole(data: bytes, ask: Ask, quirks: Mapping[str, Any]) -> tuple[Usage | None, Failure | None, int]:
@@ -180,4 +189,5 @@ def add_cost(data: bytes, cost_u: int) -> bytes:
 
 WIRE = Wire(name=NAME, paths=("/v1/chat/completions",), peek=peek, body=body, reader=reader, whole=whole,
             refuse=errors.refuse, refuse_in_stream=errors.refuse_in_stream, failure=errors.failure, add_cost=add_cost,
-            gather=gather, look=look, turns=TURNS)
+            cap=cap, gather=gather, look=look, turns=TURNS,
+            openapi=openapi.CHAT)

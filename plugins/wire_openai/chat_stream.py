@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 from smartoken_plugins.wire_openai.errors import failure_in
-from smartoken_plugins.wire_openai.usage import usage_of
+from smartoken_plugins.wire_openai.usage import usage_object, usage_of
 
-from smartoken.plugin import Failure, Usage
+from smartoken.plugin import Failure, Refusal, Usage
 
 EVENT_LIMIT = 4 * 1024 * 1024
 TAIL = 8192  # of a batch: errors, finish reasons and usage stand at the end of a stream, so of its last batch
@@ -30,15 +30,15 @@ class ChatReader:
     """A StreamReader. `hide_usage`: the client did not ask for usage, so what our asking brings is kept from it.
     `keep_usage`: the client is shown its cost, so the usage chunk and [DONE] wait until the relay knows it."""
 
-    __slots__ = ("_blank", "_done", "_holding", "_needles", "_rest", "_usage_event", "counted", "ended", "failure",
-                 "finished", "hide_usage", "keep_usage", "started")
+    __slots__ = ("_blank", "_done", "_first", "_holding", "_needles", "_rest", "_usage_event", "choices", "counted",
+                 "ended", "failure", "finished", "hide_usage", "keep_usage", "started")
 
-    def __init__(self, hide_usage: bool, keep_usage: bool = False):
-        self.hide_usage, self.keep_usage = hide_usage, keep_usage
+    def __init__(self, hide_usage: bool, keep_usage: bool = False, choices: int = 1):
+        self.hide_usage, self.keep_usage, self.choices = hide_usage, keep_usage, choices
         self.started = self.ended = self.finished = False
         self.failure: Failure | None = None
         self.counted = 0
-        self._rest = self._usage_event = self._done = b""
+        self._rest = self._usage_event = self._done = self._first = b""
         self._blank = b"\n\n"
         self._needles = _TIGHT
         self._holding = hide_usage or keep_usage
@@ -80,6 +80,23 @@ class ChatReader:
         chunk["choices"] = msgspec.Raw(b"[]")
         return b"data: " + add_cost(_encode(chunk), cost_u) + self._blank
 
+    @property
+    def pending(self) -> int:
+        """Bytes of an event that is not whole yet, but passed on."""
+        return 0 if self._holding else len(self._rest)
+
+    def cut(self, why: Refusal, usage: Usage, add_cost: Callable[[bytes, int], bytes] | None, cost_u: int) -> bytes:
+        """`finish_reason: "length"` with our reason in `stop_detail`, the usage for whoever wants it, and [DONE]."""
+        head = {name: value for name, value in _decode(self._first).items()
+                if name in ("id", "object", "created", "model", "system_fingerprint")}
+        last = [{"index": index, "delta": {}, "finish_reason": "length"} for index in range(self.choices)]
+        detail = {"code": why.code, "message": why.message}
+        out = b"data: %b%b" % (_encode({**head, "choices": last, "stop_detail": detail}), self._blank)
+        if not self.hide_usage or add_cost is not None:
+            chunk = _encode({**head, "choices": [], "usage": usage_object(usage)})
+            out += b"data: %b%b" % (chunk if add_cost is None else add_cost(chunk, cost_u), self._blank)
+        return out + _DONE + self._blank
+
     def _complete(self, events: bytes) -> bytes:
         """The whole events at the front; what follows them waits in _rest."""
         blank = self._blank
@@ -111,7 +128,7 @@ class ChatReader:
             self.failure = Failure("The upstream's first event is not valid JSON.", code="not_json")
         if self.failure is not None:
             return b""
-        self.started = True
+        self.started, self._first = True, data
         if b'": ' in data[:64]:
             self._needles = _SPACED
         out = self._read(complete)

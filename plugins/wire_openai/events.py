@@ -12,10 +12,11 @@ from typing import Any
 import msgspec
 from smartoken_plugins.wire_openai.chat_stream import EVENT_LIMIT, payload
 
-from smartoken.plugin import Failure, Usage
+from smartoken.plugin import Failure, Refusal, Usage
 
 OPENING = 16  # events that promise nothing yet, held back at most so many
 _decode = msgspec.json.decode
+_encode = msgspec.json.encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,8 @@ class Dialect:
     counted: needles of which each is about one token of output. signs: needles of events that must be parsed.
     judge(reader, event) notes failure, end and figures on the reader. promises(event): False for an opening event after
     which the upstream may still fail cleanly. usage(reader) -> Usage or None. tells_usage(event): this one is kept for
-    its cost; put_cost(event bytes, add_cost, cost_u) rewrites its JSON.
+    its cost; put_cost(event bytes, add_cost, cost_u) rewrites its JSON. cut(reader, why, usage) gives the (name, event)
+    that end a stream which we end: '' is no name.
     """
 
     counted: tuple[bytes, ...]
@@ -35,6 +37,7 @@ class Dialect:
     promises: Callable[[dict[str, Any]], bool]
     tells_usage: Callable[[dict[str, Any]], bool]
     put_cost: Callable[[bytes, Callable[[bytes, int], bytes], int], bytes]
+    cut: Callable[["EventReader", Refusal, Usage], list[tuple[str, dict[str, Any]]]]
     running_usage: bytes = b""         # a needle: usage comes again and again, the last one counts
 
 
@@ -101,6 +104,21 @@ class EventReader:
             return b""
         head, _, tail = self._kept.partition(b"data:")
         return head + b"data: " + self._dialect.put_cost(tail.strip(), add_cost, cost_u) + self._blank
+
+    @property
+    def pending(self) -> int:
+        """Bytes of an event that is not whole yet, but passed on."""
+        return 0 if self._keeping else len(self._rest)
+
+    def cut(self, why: Refusal, usage: Usage, add_cost: Callable[[bytes, int], bytes] | None, cost_u: int) -> bytes:
+        """The dialect's last events, with the cost in the one that tells usage."""
+        out = b""
+        for name, event in self._dialect.cut(self, why, usage):
+            data = _encode(event)
+            if add_cost is not None and self._dialect.tells_usage(event):
+                data = self._dialect.put_cost(data, add_cost, cost_u)
+            out += (b"event: %b\n" % name.encode() if name else b"") + b"data: " + data + self._blank
+        return out
 
     def _complete(self, events: bytes) -> bytes:
         """The whole events at the front; what follows them waits in _rest."""

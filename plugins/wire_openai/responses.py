@@ -86,6 +86,11 @@ def body(ask: Ask, upstream_name: str, quirks: Mapping[str, Any]) -> bytes:
     return read.encode(fit(fields, quirks))
 
 
+def cap(ask: Ask, tokens: int, quirks: Mapping[str, Any]) -> dict[str, msgspec.Raw]:
+    """The output limited."""
+    return {**ask.fields, "max_output_tokens": read.raw(max(16, tokens))}  # less is refused by OpenAI
+
+
 def fit(fields: Mapping[str, msgspec.Raw], quirks: Mapping[str, Any]) -> Mapping[str, msgspec.Raw]:
     """The fields as a provider's quirks want them; the same object when there is nothing to do."""
     fields = read.adjusted(fields, quirks)
@@ -166,4 +171,4 @@ def _not_allowed() -> Refusal:
 
 WIRE = Wire(name=NAME, paths=(ROOT, COUNT), prefixes=(f"{ROOT}/",), methods=("POST", "GET", "DELETE"), peek=peek,
             peek_at=peek_at, body=body, reader=reader, whole=whole, refuse=errors.refuse, gather=gather,
-            refuse_in_stream=refuse_in_stream, failure=errors.failure, add_cost=add_cost, answer_id=answer_id)
+            refuse_in_stream=refuse_in_stream, failure=errors.failure, add_cost=add_cost, answer_id=answer_id, cap=cap)

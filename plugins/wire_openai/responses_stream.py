@@ -7,7 +7,7 @@ from smartoken_plugins.wire_openai.errors import failure_in
 from smartoken_plugins.wire_openai.events import Dialect, EventReader, events_of
 from smartoken_plugins.wire_openai.usage import usage_of
 
-from smartoken.plugin import Failure, Usage
+from smartoken.plugin import Failure, Refusal, Usage
 
 TERMINAL = {"response.completed", "response.incomplete", "response.failed"}
 OPENING = {"response.created", "response.in_progress", "response.queued", "response.metadata", "keepalive"}
@@ -19,6 +19,8 @@ def judge(reader: EventReader, event: dict[str, Any]) -> None:
     """Terminal events bring usage and, when failed, the error; `error` comes flat by the book and nested in truth."""
     kind = event.get("type")
     response = event.get("response")
+    if kind == "response.created" and isinstance(response, dict):
+        reader.figures["response"] = response
     if kind in TERMINAL:
         reader.ended = reader.finished = True
         if isinstance(response, dict):
@@ -52,11 +54,25 @@ def put_cost(data: bytes, add_cost: Any, cost_u: int) -> bytes:
     return _encode(event)
 
 
+def cut(reader: EventReader, why: Refusal, usage: Usage) -> list[tuple[str, dict[str, Any]]]:
+    """`response.incomplete` for the limit of output; what was written stands in the events before it."""
+    prompt = usage.input + usage.cache_read + usage.cache_write
+    told = {"input_tokens": prompt, "input_tokens_details": {"cached_tokens": usage.cache_read},
+            "output_tokens": usage.output, "output_tokens_details": {"reasoning_tokens": usage.reasoning},
+            "total_tokens": prompt + usage.output}
+    response = {**reader.figures.get("response", {"object": "response", "output": []}), "status": "incomplete",
+                "incomplete_details": {"reason": "max_output_tokens", "code": why.code, "message": why.message},
+                "usage": told}
+    # Past what has been sent, whatever that was: a stream's numbers only ever rise.
+    return [("response.incomplete", {"type": "response.incomplete", "sequence_number": 2**31 - 1,
+                                     "response": response})]
+
+
 DIALECT = Dialect(
     counted=(b'.delta"',),
     signs=(b'"response.completed"', b'"response.incomplete"', b'"response.failed"', b'"type":"error"',
            b'"type": "error"', b'{"error":'),
-    judge=judge, usage=usage, put_cost=put_cost,
+    judge=judge, usage=usage, put_cost=put_cost, cut=cut,
     promises=lambda event: event.get("type") not in OPENING and not str(event.get("type")).startswith("codex."),
     tells_usage=lambda event: event.get("type") in TERMINAL)
 

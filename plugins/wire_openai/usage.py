@@ -40,6 +40,14 @@ def usage_of(found: Mapping[str, Any]) -> Usage | None:
                  reasoning=min(reasoning, output))
 
 
+def usage_object(usage: Usage) -> dict[str, Any]:
+    """The chat wire's `usage` object that says what a Usage says."""
+    prompt = usage.input + usage.cache_read + usage.cache_write
+    return {"prompt_tokens": prompt, "completion_tokens": usage.output, "total_tokens": prompt + usage.output,
+            "prompt_tokens_details": {"cached_tokens": usage.cache_read},
+            "completion_tokens_details": {"reasoning_tokens": usage.reasoning}}
+
+
 def _given(*values: Any) -> Any:
     """The first that is there. A reported 0 is a value."""
     for value in values:

@@ -30,7 +30,8 @@ from smartoken.ports import APPENDED, COLLECTIONS, OP_TAKEN, SEQ_TAKEN, Entry, S
 BUSY_MS = 5000
 BATCH = 256                    # writes in one transaction, so that none waits for an endless one
 READERS = 2                    # a long scan must not hold up a balance
-INDEXED = (("keys", "acct"), ("keys", "kid"), ("accounts", "name"), ("jobs", "open"), ("sessions", "admin"))
+INDEXED = (("keys", "acct"), ("keys", "kid"), ("accounts", "name"), ("jobs", "open"), ("sessions", "admin"), ("vouchers", "id"), ("vouchers", "batch"),
+           ("claims", "voucher"), ("claims", "state"), ("idempotency", "hour"))
 
 SCHEMA = [
     *(f"CREATE TABLE IF NOT EXISTS {name} (id TEXT PRIMARY KEY, rev INTEGER NOT NULL, body TEXT NOT NULL)"

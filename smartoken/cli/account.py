@@ -1,5 +1,6 @@
-"""`smartoken account create | list | show | topup | suspend | resume`: who pays, and with what."""
+"""`smartoken account create | list | show | topup | adjust | refund | suspend | resume`: who pays, and with what."""
 
+import getpass
 import secrets
 from typing import Annotated
 
@@ -15,7 +16,7 @@ def register(app: typer.Typer) -> None:
     commands = typer.Typer(no_args_is_help=True, help="Accounts and their balances.")
     app.add_typer(commands, name="account")
     commands.command("list")(list_accounts)
-    for command in (create, show, topup, suspend, resume):
+    for command in (create, show, topup, adjust, refund, suspend, resume):
         commands.command()(command)
 
 
@@ -78,38 +79,84 @@ def topup(id: IdArgument, amount: Annotated[str, typer.Argument(help="In USD, su
           note: Annotated[str, typer.Option(help="For the books.")] = "",
           as_json: JsonOption = False, conf: ConfOption = None) -> None:
     """Put money into an account. With the same --op again nothing happens."""
+    amount_u = _above_zero(amount)
+    op = op or f"cli-{secrets.token_hex(8)}"
+    _book(id, conf, as_json, op, amount_u,
+          lambda ledger: ledger.topup(id, amount_u, op, note, actor=getpass.getuser()))
+
+
+def adjust(id: IdArgument, amount: Annotated[str, typer.Argument(help="In USD; after -- it may be negative: -- -2.50")],
+           key: Annotated[str, typer.Option("--key", help="Name of this decision: done once only.")],
+           reason: Annotated[str, typer.Option(help="Why, for the books.")],
+           actor: Annotated[str, typer.Option(help="Who decided it; you by default.")] = "",
+           below_zero: Annotated[bool, typer.Option("--below-zero", help="Even past an empty balance.")] = False,
+           as_json: JsonOption = False, conf: ConfOption = None) -> None:
+    """Add to a balance, or take from it, by a person's decision. With the same --key again nothing happens."""
+    amount_u = _usd(amount)
+    _book(id, conf, as_json, key, amount_u,
+          lambda ledger: ledger.adjust(id, amount_u, key, reason, actor=actor or getpass.getuser(),
+                                       below_zero=below_zero))
+
+
+def refund(id: IdArgument, rid: Annotated[str, typer.Argument(metavar="REQUEST", help="The request's trace id.")],
+           key: Annotated[str, typer.Option("--key", help="Name of this refund: done once only.")],
+           reason: Annotated[str, typer.Option(help="Why, for the books.")],
+           amount: Annotated[str, typer.Option(help="In USD; all that is left of its cost by default.")] = "",
+           actor: Annotated[str, typer.Option(help="Who decided it; you by default.")] = "",
+           as_json: JsonOption = False, conf: ConfOption = None) -> None:
+    """Give back what a request was charged, to the pockets that paid. With the same --key again nothing happens."""
+    from smartoken.engine.refunds import refund as give_back
+
+    amount_u = _above_zero(amount) if amount else 0
+    _book(id, conf, as_json, key, amount_u,
+          lambda ledger: give_back(ledger, id, rid, amount_u, key, reason=reason, actor=actor or getpass.getuser()))
+
+
+def _book(id: str, conf: str | None, as_json: bool, op: str, amount_u: int, move) -> None:
+    """Make one movement of the ledger, of `amount_u` (0: it will tell), and show the balance after it."""
     use_conf(conf)
     from smartoken.cli._books import show_json, with_books
     from smartoken.domain.account import Declined
-    from smartoken.domain.money import show_u, usd_to_u
+    from smartoken.domain.money import show_u
     from smartoken.engine.issue import account
+    from smartoken.engine.ledger import same
     from smartoken.errors import ConfigError
-
-    try:
-        amount_u = usd_to_u(amount)
-    except ValueError as error:
-        raise ConfigError(f"AMOUNT: {error}") from None
-    if amount_u <= 0:
-        raise ConfigError(f"AMOUNT: {amount!r} is not above zero; write how much to put in, such as 10")
-    op = op or f"cli-{secrets.token_hex(8)}"
 
     async def work(books):
         await account(books.catalog, id)
         ledger = _ledger(books)
         try:
-            entry = await ledger.topup(id, amount_u, op, note)
+            entry = await move(ledger)
+            if amount_u:
+                same(entry, amount_u)
         except Declined as error:
             raise ConfigError(f"The books do not take it: {error}") from None
-        if entry.delta["u"] != amount_u:
-            raise ConfigError(f"--op {op}: {show_u(entry.delta['u'])} were put in under this name before; another "
-                              "amount needs another name")
-        return await ledger.balance(id)
+        return entry.delta["u"], await ledger.balance(id)
 
-    balance = with_books(work)
+    moved_u, balance = with_books(work)
     if as_json:
-        show_json({"account": id, "amount_u": amount_u, "op": op, "balance_u": balance.balance_u})
+        show_json({"account": id, "amount_u": moved_u, "op": op, "balance_u": balance.balance_u})
     else:
-        print(f"Balance of {id}: {show_u(balance.balance_u)} (op {op})")
+        print(f"{show_u(moved_u)} booked ({op}). Balance of {id}: {show_u(balance.balance_u)}")
+
+
+def _usd(amount: str) -> int:
+    from smartoken.domain.money import usd_to_u
+    from smartoken.errors import ConfigError
+
+    try:
+        return usd_to_u(amount)
+    except ValueError as error:
+        raise ConfigError(f"AMOUNT: {error}") from None
+
+
+def _above_zero(amount: str) -> int:
+    from smartoken.errors import ConfigError
+
+    amount_u = _usd(amount)
+    if amount_u <= 0:
+        raise ConfigError(f"AMOUNT: {amount!r} is not above zero; write how much, such as 10")
+    return amount_u
 
 
 def suspend(id: IdArgument, conf: ConfOption = None) -> None:

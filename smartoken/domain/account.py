@@ -28,7 +28,7 @@ State = dict[str, Any]
 
 
 class Declined(Exception):
-    """The books do not allow a change. `code`: funds, gone, exists, amount, excess."""
+    """The books do not allow a change. `code`: funds, gone, exists, amount, excess, reused."""
 
     def __init__(self, code: str, message: str):
         super().__init__(message)

@@ -52,19 +52,23 @@ def post(state: State, *, rid: str, cost_p: int, at_ms: int) -> tuple[State, dic
     return change("post", rid=rid, split=split, at_ms=at_ms)(state)
 
 
-def refund(state: State, *, rid: str, split: Mapping[str, int], amount_u: int, at_ms: int,
+def refund(state: State, *, rid: str, split: Mapping[str, int], amount_u: int, at_ms: int, before_u: int = 0,
            **why: Any) -> tuple[State, dict]:
-    """Give back up to what a request was charged, the last pocket that paid first. Commit it as op `refund:<rid>`."""
+    """Give back up to what a request was charged and not refunded yet (`before_u` was), the last pocket that paid
+    first. Declined('excess')."""
     parts: dict[str, int] = {}
-    left_u = amount_u
-    if amount_u * P_PER_U > sum(split.values()):
-        raise Declined("excess", f"{rid} was charged less than {amount_u} µUSD")
+    if (before_u + amount_u) * P_PER_U > sum(split.values()):
+        raise Declined("excess", f"{rid} was charged less than {before_u + amount_u} µUSD in all")
+    skip_u, left_u = before_u, amount_u
     for name, amount_p in reversed(split.items()):
-        part = min(left_u, ceil_u(amount_p))
+        able_u = ceil_u(amount_p)
+        skipped = min(skip_u, able_u)
+        skip_u -= skipped
+        part = min(left_u, able_u - skipped)
         if part:
             parts[name] = part
             left_u -= part
-    return change("refund", rid=rid, parts=parts, at_ms=at_ms, **why)(state)
+    return change("refund", rid=rid, parts=parts, at_ms=at_ms, u=amount_u, **why)(state)
 
 
 def split_cost(parts: list[tuple[str, int]], cost_p: int) -> dict[str, int]:

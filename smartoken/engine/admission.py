@@ -1,13 +1,21 @@
 """May this key ask this of this model, and what must be set aside for it? Plain functions; the money comes after."""
 
-from typing import Sequence
+from typing import NamedTuple, Sequence
 
-from smartoken.domain.catalog import Account, Key, Model, Snapshot
-from smartoken.domain.money import P_PER_U
-from smartoken.engine.estimate import Estimate
+import msgspec
+
+from smartoken.domain.catalog import Account, Channel, Key, Model, Snapshot
+from smartoken.domain.money import MAX_U, P_PER_U, ceil_u
+from smartoken.domain.price import Price
+from smartoken.engine.estimate import MOST_OUTPUT, Estimate
+from smartoken.engine.funds import Span
 from smartoken.errors import Refusal, refuse
 from smartoken.plugin.types import Ask
 from smartoken.ports import Limiter, Want
+
+
+MAX_COST = "max_cost_micro_usd"
+CHANNEL_BURST_S = 5
 
 
 def model_for(snapshot: Snapshot, key: Key, slug: str) -> Model:
@@ -20,17 +28,97 @@ def model_for(snapshot: Snapshot, key: Key, slug: str) -> Model:
     return model
 
 
+LEAST_OUTPUT = 16          # a poor account's call that could not even have so many tokens is refused
+LINK_TOKENS = 4096         # what a picture or file that a body only points to may add to a prompt
+LINKS = (b'"image_url"', b'"input_image"', b'"input_file"', b'"file_url"', b'"file_data"', b'"video_url"',
+         b'"fileData"', b'"type":"image"', b'"type": "image"')
+
+
+class Need(NamedTuple):
+    """What a call can use at most. `prompt`: tokens of its prompt, `prompt_p` their pUSD; `output`: tokens of output,
+    `token_u`: pUSD of one. True as long as the upstream keeps to the limit of output that it is told."""
+
+    prompt: int
+    prompt_p: int
+    output: int
+    token_u: int
+
+    @property
+    def full_p(self) -> int:
+        """pUSD that it can cost at most."""
+        return self.prompt_p + self.output * self.token_u
+
+    def span(self, choices: int) -> Span:
+        """What a poor account's call may hold."""
+        return Span(self.prompt_p + min(self.output, LEAST_OUTPUT * choices) * self.token_u, self.full_p)
+
+    def output_for(self, amount_p: int) -> int:
+        """Tokens of output that an amount pays for, the prompt first."""
+        return self.output if not self.token_u else min(self.output, max(0, amount_p - self.prompt_p) // self.token_u)
+
+
+def need_of(model: Model, ask: Ask) -> Need:
+    """The Need of a call. Refusal 400 when its own `max_cost_micro_usd` does not pay for a token of output."""
+    if ask.free:
+        return Need(0, 0, 0, 0)
+    price = model.price
+    most = ask.max_output or (model.max_output or MOST_OUTPUT) * ask.choices
+    if model.max_output:
+        most = min(most, model.max_output * ask.choices)
+    prompt = prompt_at_most(model, ask)
+    prompt_p = prompt * max(price.input_u, price.cache_write_u, price.cache_read_u) + _sound_p(price, ask)
+    need = Need(prompt, prompt_p, most, price.output_u)
+    if not ask.max_cost_p or need.full_p <= ask.max_cost_p:
+        return need
+    output = need.output_for(ask.max_cost_p)
+    if output < ask.choices:
+        least_u = ceil_u(need.prompt_p + ask.choices * need.token_u)
+        raise refuse("invalid_request", f"'{MAX_COST}' is {ask.max_cost_p // P_PER_U}, but this prompt and one token of "
+                     f"output may cost {least_u} µUSD.", code="max_cost_too_low", param=MAX_COST)
+    return need._replace(output=output)
+
+
 def ceiling_p(model: Model, estimate: Estimate, ask: Ask) -> int:
-    """pUSD to hold: the prompt as large as it may be, the output as long as it is likely or allowed to get."""
+    """pUSD that a rich account sets aside: the prompt as large as it may be, the output as long as it is likely or
+    allowed to get."""
     if ask.free:
         return 0
     price = model.price
-    dearest_input_u = max(price.input_u, price.cache_write_u)
     output = estimate.output(model.max_output) if ask.max_output is None else ask.max_output
     if model.max_output:
-        output = min(output, model.max_output)
-    return (estimate.input_at_most(len(ask.body)) * dearest_input_u + output * price.output_u
-            + ask.characters * price.characters_u + ask.audio_ms * price.audio_second_u * (P_PER_U // 1000))
+        output = min(output, model.max_output * ask.choices)
+    held_p = (estimate.input_at_most(len(ask.body)) * max(price.input_u, price.cache_write_u)
+              + output * price.output_u + _sound_p(price, ask))
+    return min(held_p, ask.max_cost_p) if ask.max_cost_p else held_p
+
+
+def _sound_p(price: Price, ask: Ask) -> int:
+    """pUSD of what is spoken or listened to."""
+    return ask.characters * price.characters_u + ask.audio_ms * price.audio_second_u * (P_PER_U // 1000)
+
+
+def prompt_at_most(model: Model, ask: Ask) -> int:
+    """Tokens that a prompt can have: one a byte (true for every tokenizer that works on bytes), more for what the body
+    only points to, never more than the model reads at once."""
+    tokens = len(ask.body) + 8 + LINK_TOKENS * sum(ask.body.count(link) for link in LINKS)
+    if ask.follows:
+        tokens = max(tokens, model.context_length)
+    return min(tokens, model.context_length) if model.context_length else tokens
+
+
+def take_cost_limit(ask: Ask) -> None:
+    """Move the client's `max_cost_micro_usd` out of the body, for it is ours, into `ask.max_cost_p`. Refusal 400."""
+    given = ask.fields.pop(MAX_COST, None)
+    if given is None or bytes(given) == b"null":
+        return
+    try:
+        limit_u = msgspec.json.decode(given, type=int)
+    except msgspec.DecodeError:
+        limit_u = 0
+    if not 1 <= limit_u <= MAX_U:
+        raise refuse("invalid_request", f"'{MAX_COST}' must be a whole number of µUSD from 1 to {MAX_U}.",
+                     code="invalid_value", param=MAX_COST)
+    ask.max_cost_p = limit_u * P_PER_U
 
 
 def wants_of(key: Key, account: Account, model: Model, tokens: int) -> tuple[Want, ...]:
@@ -50,16 +138,38 @@ def wants_of(key: Key, account: Account, model: Model, tokens: int) -> tuple[Wan
     return tuple(wants)
 
 
+def channel_wants(channel: Channel, tokens: int) -> tuple[Want, ...]:
+    """What a call takes of a channel's own limits: a few seconds' worth at once. A call larger than that takes all of
+    it; the rest is booked when its usage is known, so the long run is exact."""
+    wants = []
+    if channel.rpm:
+        wants.append(Want(f"channel:{channel.name}:rpm", channel.rpm, 1, max(CHANNEL_BURST_S, -(-60 // channel.rpm))))
+    if channel.tpm:
+        burst_s = max(CHANNEL_BURST_S, -(-60 // channel.tpm))
+        wants.append(Want(f"channel:{channel.name}:tpm", channel.tpm, min(tokens, channel.tpm * burst_s // 60), burst_s))
+    return tuple(wants)
+
+
+def give_back(limiter: Limiter, wants: Sequence[Want], tokens: int = 0) -> None:
+    """What was really used of the token limits; requests are not given back."""
+    for want in wants:
+        if want.key.endswith(":tpm"):
+            limiter.correct(want, tokens)
+
+
 def take(limiter: Limiter, wants: Sequence[Want]) -> None:
     """Take all limits at once, or refuse with the wait of the one that is full."""
     refused = limiter.take(wants)
-    if refused is None:
-        return
-    want, wait_us = refused
-    what = "requests" if want.key.endswith(":rpm") else "tokens"
+    if refused is not None:
+        raise limit_of(*refused)
+
+
+def limit_of(want: Want, wait_us: int) -> Refusal:
+    """The 429 of a want that has to wait."""
+    what = "tokens" if want.key.endswith(":tpm") else "requests"
     wait_s = max(1, -(-wait_us // 1_000_000))
-    raise refuse("rate_limit", f"The limit of {want.limit} {what} a minute is reached; try again in {wait_s} s.",
-                 code=f"{what}_per_minute", retry_after_s=wait_s)
+    return refuse("rate_limit", f"The limit of {want.limit} {what} a minute is reached; try again in {wait_s} s.",
+                  code=f"{what}_per_minute", retry_after_s=wait_s)
 
 
 def limit_headers(limiter: Limiter, wants: Sequence[Want]) -> bytes:

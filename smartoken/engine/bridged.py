@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from smartoken.domain.usage import Usage
+from smartoken.errors import Refusal
 from smartoken.plugin.types import Failure, StreamReader
 
 
@@ -59,3 +60,16 @@ class BridgedReader:
     def cost_event(self, add_cost: Callable[[bytes, int], bytes], cost_u: int) -> bytes:
         """The client wire's own."""
         return self._outer.cost_event(add_cost, cost_u) if self._outer is not None else b""
+
+    @property
+    def pending(self) -> int:
+        """A bridge gives whole events."""
+        return 0
+
+    def cut(self, why: Refusal, usage: Usage, add_cost: Callable[[bytes, int], bytes] | None, cost_u: int) -> bytes:
+        """The upstream wire's last events, said in the client's."""
+        out = self._bridge.feed(self._inner.cut(why, usage, None, 0)) + self._bridge.close()
+        if self._outer is None:
+            return out
+        out, rest = self._outer.feed(out), self._outer.close()
+        return out + (self._outer.cost_event(add_cost, cost_u) if add_cost is not None else b"") + rest

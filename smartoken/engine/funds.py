@@ -1,5 +1,7 @@
 """How much a lease should take, from which pockets, and what to tell a client when it cannot be had. Pure."""
 
+from typing import NamedTuple
+
 from smartoken.domain.account import MAIN, Declined, State
 from smartoken.domain.hold import burning_order, free_u
 from smartoken.domain.money import P_PER_U, ceil_u
@@ -11,20 +13,36 @@ TARGET, MOST = 50, 10                  # … as near as it can to a 50th of what
 HOLDS = 8                              # and is good for some requests like the one that asked for it
 
 
-def size_u(available_u: int, need_u: int, rate_u: int) -> tuple[int, bool]:
-    """(µUSD to lease, poor): poor accounts lease only what is needed, so that any process can use their last cents."""
-    if available_u // MOST < 2 * need_u:
-        return need_u, True
-    want = max(min(max(available_u // TARGET, rate_u * SHORTEST_S), rate_u * LONGEST_S), HOLDS * need_u)
-    return min(want, available_u // MOST), False
+class Span(NamedTuple):
+    """What a poor account's call may hold, in pUSD: the least that is worth a call, and all that it could ever cost."""
+
+    least_p: int
+    full_p: int
 
 
-def fill(lease: Lease, state: State, slug: str, now_ms: int, one_p: int, all_p: int) -> tuple[dict[str, int], bool]:
-    """({pocket: µUSD to lease}, poor) so that a hold of `one_p` fits, and those of `all_p` if they can.
+def size_u(available_u: int, one_u: int, all_u: int, rate_u: int) -> tuple[int, bool]:
+    """(µUSD to lease, poor) for one hold, and for all that wait. Poor accounts lease only what is needed, so that any
+    process can use their last cents."""
+    if available_u // MOST < 2 * one_u:
+        return all_u, True
+    want = max(min(max(available_u // TARGET, rate_u * SHORTEST_S), rate_u * LONGEST_S), HOLDS * one_u)
+    return max(all_u, min(want, available_u // MOST)), False
+
+
+def fill(lease: Lease, state: State, slug: str, now_ms: int, one_p: int, all_p: int,
+         span: Span | None = None) -> tuple[dict[str, int], bool]:
+    """({pocket: µUSD to lease}, poor) so that a hold of `one_p` fits, and those of `all_p` if they can. For a poor
+    account with a `span`, as much of that as there is.
 
     First what the hold itself lacks, walking the burning order as the hold will; then more, ahead of need.
     """
     order = burning_order(state, slug, now_ms)
+    available_u = free_u(state, order, lease.floor_u)
+    soft_p = one_p
+    if span is not None and available_u // MOST < 2 * ceil_u(soft_p):
+        all_p = all_p * span.full_p // max(1, soft_p)
+        reach_p = sum(lease.free.get(name, 0) for name in order) + available_u * P_PER_U
+        one_p = max(span.least_p, min(span.full_p, reach_p))
     amt: dict[str, int] = {}
     left_p = one_p
     for name in order:
@@ -36,9 +54,8 @@ def fill(lease: Lease, state: State, slug: str, now_ms: int, one_p: int, all_p: 
             left_p = max(0, left_p - part_u * P_PER_U)
     if left_p:
         raise Declined("funds", f"{ceil_u(left_p)} µUSD are missing")
-    available_u = free_u(state, order, lease.floor_u)
     taken_u = sum(amt.values())
-    want_u, poor = size_u(available_u, max(taken_u, min(ceil_u(all_p), available_u)), lease.rate_u)
+    want_u, poor = size_u(available_u, ceil_u(soft_p), max(taken_u, min(ceil_u(all_p), available_u)), lease.rate_u)
     for name in order:
         there_u = max(0, state["pockets"][name]["u"] + (lease.floor_u if name == MAIN else 0)) - amt.get(name, 0)
         more_u = min(there_u, max(0, want_u - taken_u))

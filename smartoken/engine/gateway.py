@@ -20,6 +20,7 @@ from smartoken.engine.routing import RetryBudget
 from smartoken.engine.seal import Sealer
 from smartoken.engine.snapshot import SnapshotKeeper
 from smartoken.engine.voices import Voices
+from smartoken.engine.vouchers import Vouchers
 from smartoken.ports import Clock, Limiter, Media, Store
 from smartoken.upstream.pool import Pool
 
@@ -58,6 +59,7 @@ class Gateway:
     estimates: dict[str, Estimate] = field(default_factory=dict)
     media: Media | None = None                      # where results are kept
     jobs: Any = None                                # engine.jobs.Jobs: long generations
+    vouchers: Vouchers | None = None
     answers: Answers = field(init=False)            # closed with the store
     voices: Voices = field(init=False)
 

@@ -99,12 +99,17 @@ class Lease:
 
 
 class Hold:
-    """Money set aside for one request. `parts` are [(pocket, pUSD)] in burning order and sum to `amount_p`."""
+    """Money set aside for one request. `parts` are [(pocket, pUSD)] in burning order and sum to `amount_p`.
 
-    __slots__ = ("amount_p", "lease", "parts", "settled", "slug")
+    `spanned`: a poor account's; it holds what its span allows and there was, and the request must fit into that.
+    """
 
-    def __init__(self, lease: Lease, slug: str, amount_p: int, parts: Sequence[tuple[str, int]]):
+    __slots__ = ("amount_p", "lease", "parts", "settled", "slug", "spanned")
+
+    def __init__(self, lease: Lease, slug: str, amount_p: int, parts: Sequence[tuple[str, int]],
+                 spanned: bool = False):
         self.lease, self.slug, self.amount_p, self.parts, self.settled = lease, slug, amount_p, parts, False
+        self.spanned = spanned
 
     @property
     def acct(self) -> str:

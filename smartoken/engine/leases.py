@@ -17,7 +17,7 @@ from smartoken.domain.account import MAIN, Declined
 from smartoken.domain.catalog import Account
 from smartoken.domain.money import P_PER_U
 from smartoken.engine import holds
-from smartoken.engine.funds import HOLDS, fill, why_not
+from smartoken.engine.funds import HOLDS, Span, fill, why_not
 from smartoken.engine.holds import Hold, Lease
 from smartoken.engine.ledger import Ledger
 from smartoken.errors import StoreAway, refuse
@@ -43,6 +43,15 @@ class Cut(NamedTuple):
     close: bool
 
 
+class Filling(NamedTuple):
+    """A fill under way: for which model, at least how much, and in which turn it was begun."""
+
+    task: asyncio.Task
+    slug: str
+    least_p: int
+    turn: int
+
+
 class Leases:
     """All leases of this process. `node_boot` must be new with every start; `intent(lease, acct)` is the journal's."""
 
@@ -52,22 +61,30 @@ class Leases:
         self._granting: dict[str, Lease] = {}            # account: the lease that grants
         self._open: dict[str, Lease] = {}                # id: every lease the ledger may have open
         self._intents: dict[str, Lease] = {}             # account: asked for, no reply yet
-        self._fills: dict[str, asyncio.Task] = {}
+        self._fills: dict[str, Filling] = {}
         self._waiting_p: dict[str, int] = {}             # account: ceilings of those who wait for a fill
         self._tasks: set[asyncio.Task] = set()
         self._side = asyncio.Semaphore(SIDE_BY_SIDE)
         self._numbers = itertools.count(1)
+        self._turns = itertools.count(1)                 # orders those who wait and the fills they wait for
 
     # -- the request path: synchronous
 
-    def place(self, account: Account, slug: str, ceiling_p: int) -> Hold | None:
-        """Set `ceiling_p` pUSD aside, or None: `await ready(...)` and call again, in a loop (or use `hold`)."""
+    def place(self, account: Account, slug: str, ceiling_p: int, span: Callable[[], Span] | None = None,
+              last: bool = False) -> Hold | None:
+        """Set `ceiling_p` pUSD aside, or None: `await hold(...)` instead. A poor account with a `span` holds that in
+        full; what there is of it, with `last`, once the ledger has no more."""
         lease = self._granting.get(account.id)
         if lease is None:
             return None
         now_us = self._clock.mono_us()
         if now_us >= lease.stop_us:
             return None
+        spanned = lease.poor and span is not None
+        if spanned:
+            ceiling_p = self._affordable_p(lease, slug, span(), last)
+            if ceiling_p < 0:
+                return None
         if lease.plain:
             left_p = lease.free[MAIN] - ceiling_p
             if left_p < 0:
@@ -86,7 +103,15 @@ class Leases:
         lease.used_us = now_us
         if left_p < lease.low_p and not lease.filling:
             self._refill(lease)
-        return Hold(lease, slug, ceiling_p, parts)
+        return Hold(lease, slug, ceiling_p, parts, spanned)
+
+    def _affordable_p(self, lease: Lease, slug: str, span: Span, last: bool) -> int:
+        """How much of a span a poor account's lease can hold; -1 when the ledger should be asked for more first."""
+        order = (MAIN,) if lease.plain else lease.order(slug, self._clock.now_ms())
+        there_p = sum(max(0, lease.free.get(name, 0)) for name in order)
+        if there_p >= span.full_p:
+            return span.full_p
+        return there_p if last and there_p >= span.least_p else -1
 
     def extend(self, hold: Hold, more_p: int) -> bool:
         """Set `more_p` pUSD more aside for a running request; False when the lease has no room."""
@@ -112,28 +137,40 @@ class Leases:
 
     # -- getting money
 
-    async def hold(self, account: Account, slug: str, ceiling_p: int) -> Hold:
+    async def hold(self, account: Account, slug: str, ceiling_p: int,
+                   span: Callable[[], Span] | None = None) -> Hold:
         """place, waiting for a lease as often as it takes. Raises what `ready` raises."""
-        while (hold := self.place(account, slug, ceiling_p)) is None:
-            await self.ready(account, slug, ceiling_p)
+        hold, since = self.place(account, slug, ceiling_p, span), next(self._turns)
+        while hold is None:
+            await self.ready(account, slug, ceiling_p, span() if span else None, since)
+            hold = self.place(account, slug, ceiling_p, span, last=True)
         return hold
 
-    async def ready(self, account: Account, slug: str, ceiling_p: int) -> None:
+    async def ready(self, account: Account, slug: str, ceiling_p: int, span: Span | None = None,
+                    since: int = 2**62) -> None:
         """Get a lease with room, one call per account at a time. Then `place` again: another may have been quicker.
 
         Refusal 402 (insufficient_balance, or in_flight_budget_exhausted with Retry-After), 403 when only vouchers for
-        other models are left, 503 when the store is away.
+        other models are left, 503 when the store is away. `since` is the turn in which the caller came: a refusal of
+        no more than it needs, asked for after that, is its refusal too (else ten thousand would each ask the ledger).
         """
         acct = account.id
+        least_p = span.least_p if span else ceiling_p
         running = self._fills.get(acct)
         self._waiting_p[acct] = self._waiting_p.get(acct, 0) + ceiling_p
         try:
             if running is not None:
-                # Its refusal was about its own need, not ours; but a store that is away is away for us too.
-                await asyncio.wait({running})
-                away = not running.cancelled() and isinstance(running.exception(), StoreAway)
+                # Its refusal was about its own need, and perhaps from before we came; but a store that is away is away
+                # for us too.
+                await asyncio.wait({running.task})
+                failed = None if running.task.cancelled() else running.task.exception()
+                away = isinstance(failed, StoreAway)
+                if (isinstance(failed, Declined) and running.slug == slug and running.turn > since
+                        and running.least_p <= least_p):
+                    raise Declined(failed.code, str(failed))
             else:
-                task = self._fills[acct] = asyncio.create_task(self._fill(account, slug, ceiling_p))
+                task = asyncio.create_task(self._fill(account, slug, ceiling_p, span))
+                self._fills[acct] = Filling(task, slug, least_p, next(self._turns))
                 task.add_done_callback(lambda done: self._filled(acct, done))
                 # Shielded: who asked may go away; what was asked of the ledger must be known to the end.
                 try:
@@ -143,7 +180,7 @@ class Leases:
                     away = True
         except Declined:
             head = self._ledger.remembered(acct)
-            raise why_not(head.state if head else books.empty(), slug, ceiling_p, self._clock.now_ms(),
+            raise why_not(head.state if head else books.empty(), slug, least_p, self._clock.now_ms(),
                           account.overdraft_u, self._open) from None
         finally:
             left_p = self._waiting_p.pop(acct, ceiling_p) - ceiling_p
@@ -158,7 +195,7 @@ class Leases:
         if not task.cancelled():
             task.exception()  # whoever waits has it; if all of them left, it was said to nobody and that is right
 
-    async def _fill(self, account: Account, slug: str, one_p: int) -> None:
+    async def _fill(self, account: Account, slug: str, one_p: int, span: Span | None) -> None:
         """Open a lease or grow the one there is, so that a hold of `one_p` fits."""
         acct, now_us, now_ms = account.id, self._clock.mono_us(), self._clock.now_ms()
         lease = self._granting.get(acct)
@@ -173,7 +210,7 @@ class Leases:
         op = f"lease:{lease.id}" if fresh else f"grow:{lease.id}:{lease.grows}"
 
         def change(state):
-            amt, lease.poor = fill(lease, state, slug, now_ms, one_p, self._waiting_p.get(acct, 0))
+            amt, lease.poor = fill(lease, state, slug, now_ms, one_p, self._waiting_p.get(acct, 0), span)
             delta = {"lease": lease.id, "amt": amt, "exp_ms": now_ms + LASTS_MS, "floor_u": lease.floor_u}
             if fresh:
                 delta["node"] = self._ledger.node
@@ -188,7 +225,7 @@ class Leases:
             elif declined.code == "gone":
                 # The reaper closed it while we were cut off. It takes no more holds; its spend is settled late.
                 self._retire(lease)
-                return await self._fill(account, slug, one_p)
+                return await self._fill(account, slug, one_p, span)
             raise
         if fresh:
             del self._intents[acct]
@@ -353,6 +390,6 @@ class Leases:
 
     async def close_all(self) -> None:
         """Give everything back: after the last request has settled and been shipped. StoreAway: the journal will."""
-        while pending := [*self._tasks, *self._fills.values()]:
+        while pending := [*self._tasks, *(filling.task for filling in self._fills.values())]:
             await asyncio.gather(*pending, return_exceptions=True)
         await self.flush(self.cut(everything=True))

@@ -14,6 +14,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from smartoken.domain.account import Declined, State, change, charged_p, empty
+from smartoken.domain.money import show_u
 from smartoken.engine.chain import follow
 from smartoken.errors import StoreAway
 from smartoken.ports import APPENDED, OP_TAKEN, Clock, Entry, Store
@@ -151,11 +152,22 @@ class Ledger:
         """From the store, now. StoreAway."""
         return balance_of(await self.head(acct))
 
-    async def topup(self, acct: str, amount_u: int, op: str, note: str = "") -> Entry:
-        """Credit µUSD, once per `op` (the cause, e.g. a payment's event id). Declined on anything but an amount."""
-        return await self.commit(acct, f"topup:{op}", "topup", change("topup", u=amount_u, note=note))
+    async def topup(self, acct: str, amount_u: int, op: str, note: str = "", actor: str = "") -> Entry:
+        """Credit µUSD, once per `op` (the cause, e.g. a payment's event id): the entry there is under it. Whoever asks
+        should see that it is the `same` amount. Declined on anything but an amount."""
+        return await self.commit(acct, f"topup:{op}", "topup", change("topup", u=amount_u, note=note, actor=actor))
 
-    async def adjust(self, acct: str, amount_u: int, op: str, note: str = "", *, below_zero: bool = False) -> Entry:
-        """Add or take µUSD by a person's decision, once per `op`; only with `below_zero` past an empty balance."""
-        delta = {"u": amount_u, "note": note, "below_zero": below_zero}
+    async def adjust(self, acct: str, amount_u: int, op: str, note: str = "", *, actor: str = "",
+                     below_zero: bool = False) -> Entry:
+        """Add or take µUSD by a person's decision, once per `op`, as `topup`; only with `below_zero` past an empty
+        balance. Declined: funds, amount."""
+        delta = {"u": amount_u, "note": note, "actor": actor, "below_zero": below_zero}
         return await self.commit(acct, f"adj:{op}", "adjust", change("adjust", **delta))
+
+
+def same(entry: Entry, amount_u: int) -> Entry:
+    """The entry, if it is about that amount; Declined('reused') when its op stands for another."""
+    if entry.delta["u"] != amount_u:
+        raise Declined("reused", f"{show_u(entry.delta['u'])} were booked under this name before; another amount needs "
+                                 "another name")
+    return entry

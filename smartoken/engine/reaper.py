@@ -8,6 +8,8 @@ flushed is charged; an owner that comes back after all settles the difference to
 import asyncio
 import logging
 import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from smartoken.domain.account import MAIN, Declined, change
 from smartoken.engine.leases import Leases
@@ -23,10 +25,13 @@ log = logging.getLogger(__name__)
 
 
 class Reaper:
-    """Of one process; any number of them may run. `name` is the node_boot of its leases."""
+    """Of one process; any number of them may run. `name` is the node_boot of its leases, `also` what
+    else is to be tidied each time."""
 
-    def __init__(self, store: Store, ledger: Ledger, leases: Leases, name: str, clock: Clock):
+    def __init__(self, store: Store, ledger: Ledger, leases: Leases, name: str, clock: Clock,
+                 also: Sequence[Callable[[], Awaitable[Any]]] = ()):
         self._store, self._ledger, self._leases, self._name, self._clock = store, ledger, leases, name, clock
+        self._also = also
 
     async def run(self) -> None:
         """Beat and sweep until cancelled."""
@@ -34,6 +39,8 @@ class Reaper:
             try:
                 await self.beat()
                 await self.sweep()
+                for tidy in self._also:
+                    await tidy()
             except StoreAway as away:
                 log.warning("no sweep: %s", away)
             await asyncio.sleep(EVERY_S * random.uniform(0.8, 1.2))

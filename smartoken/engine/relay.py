@@ -15,12 +15,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Protocol
 
+import msgspec
+
 from smartoken.domain.money import ceil_u
 from smartoken.domain.price import token_cost_p, tools_cost_p
 from smartoken.domain.usage import Attempt, Usage
-from smartoken.engine import admission, composite, routing, settle
+from smartoken.engine import admission, composite, routing, settle, stretch
 from smartoken.engine.bridged import BridgedReader
 from smartoken.engine.endpoint import head_for
+from smartoken.engine.funds import Span
 from smartoken.engine.health import meaning_of, rest_s
 from smartoken.errors import Refusal, refuse
 from smartoken.plugin.types import CALLER, CREDENTIAL, ELSEWHERE, RETRY, Failure, Look, Told
@@ -35,7 +38,6 @@ NO_USAGE = Usage()
 DRAIN_S = 60             # how long an abandoned stream is read to its end where cancelling would not save money
 DRAIN_SHARE_PCT = 5      # and by how many of the streams in flight
 NOTHING: Mapping[bytes, bytes] = MappingProxyType({})
-WATCH_TOKENS = 64        # output tokens between two looks at the hold
 
 
 class Client(Protocol):
@@ -55,11 +57,12 @@ class Client(Protocol):
 class Call:
     """See the module's docstring."""
 
-    __slots__ = ("account", "ask", "at_ms", "attempt_us", "attempts", "behind", "body_size", "client", "committed",
-                 "cost_p", "counted", "done", "exchange", "extra", "first_us", "gateway", "headers", "health", "hold",
-                 "key", "left", "limited", "line", "look", "model", "parts", "passed", "pin", "price", "reader",
-                 "renewal", "rid", "route", "routes", "served", "show_cost", "slot", "stages", "started_us", "status",
-                 "timer", "tools", "tried", "usage", "wants", "watch", "wire")
+    __slots__ = ("account", "ask", "at_ms", "attempt_us", "attempts", "behind", "body_size", "cap", "channel_wants",
+                 "client", "committed", "cost_p", "counted", "done", "exchange", "extra", "first_us", "full_us",
+                 "gateway", "headers", "health", "hold", "key", "left", "limited", "line", "look", "model", "money",
+                 "need", "parts", "passed", "pin", "price", "reader", "renewal", "rid", "route", "routes", "served",
+                 "show_cost", "slot", "stages", "started_us", "status", "tail", "timer", "tokens", "tools", "tried",
+                 "usage", "wants", "watch", "wire")
 
     def __init__(self, gateway: Any, client: Client, wire: Any, ask: Any, key: Any, account: Any, rid: str,
                  pin: str | None, show_cost: bool, extra: bytes, passed: Mapping[bytes, bytes] = NOTHING):
@@ -69,8 +72,12 @@ class Call:
         self.started_us, self.at_ms = gateway.clock.mono_us(), gateway.clock.now_ms()
         self.body_size = len(ask.body)
         self.committed = self.done = self.left = False
-        self.counted = self.first_us = self.attempt_us = self.status = 0
-        self.watch = WATCH_TOKENS
+        self.counted = self.first_us = self.attempt_us = self.status = self.full_us = self.tokens = 0
+        self.watch = stretch.WATCH_TOKENS
+        self.cap: int | None = None             # tokens of output that the upstream is told to stop at
+        self.need: admission.Need | None = None
+        self.money: asyncio.Task | None = None  # waits for more money; the upstream is paused meanwhile
+        self.tail = b""                         # the beginning of an event, kept back while that task runs
         self.attempts: list[Attempt] = []
         self.tried: list = []
         self.hold = self.exchange = self.reader = self.route = self.health = self.timer = None
@@ -78,7 +85,7 @@ class Call:
         self.headers: list[tuple[bytes, bytes]] = []
         self.slot = -1
         self.renewal: asyncio.Task | None = None
-        self.wants = ()
+        self.wants = self.channel_wants = ()
         self.line: list[composite.Pick] | None = None   # of a composite model: whom to ask, in order
         self.look: Look | None = None                   # what its rules are asked about; None: look at the ask
         self.behind: list[composite.Pick] = []          # those of them who are still to be asked
@@ -98,31 +105,54 @@ class Call:
         self.model = model = admission.model_for(gateway.snapshots.current, self.key, ask.slug)
         self.price = model.price
         estimate = gateway.estimate(model.slug)
-        self._line_up(estimate.input(self.body_size))
+        prompt = estimate.input(self.body_size)
+        self._line_up(prompt)
         admission.run_gates(gateway.registry.gates, self.key, ask)
-        ceiling_p = self._ceiling_p(estimate)
-        tokens = estimate.input(self.body_size) + (ask.max_output or estimate.output(model.max_output))
-        wants = admission.wants_of(self.key, self.account, model, 0 if ask.free else tokens) if self.limited else ()
-        self.hold = gateway.leases.place(self.account, model.slug, ceiling_p)
-        if self.hold is None:
-            return False
+        admission.take_cost_limit(ask)
+        self.tokens = 0 if ask.free else prompt + (ask.max_output or estimate.output(model.max_output))
+        if ask.max_cost_p:
+            self.need = admission.need_of(model, ask)
+            self.tokens = min(self.tokens, self.need.prompt + self.need.output)
+        wants = admission.wants_of(self.key, self.account, model, self.tokens) if self.limited else ()
         if wants:
             try:
                 admission.take(gateway.limiter, wants)
-            except Refusal:
-                gateway.leases.settle(self.hold, 0)
-                self.hold = None
-                raise
             finally:
                 self.extra += admission.limit_headers(gateway.limiter, wants)
             self.wants = wants
-        return True
+        self.hold = gateway.leases.place(self.account, model.slug, self._ceiling_p(estimate), self.span)
+        return self.hold is not None
 
     async def prepare(self) -> None:
-        """Get money to hold from; Refusal 402, 403 or 503 when there is none."""
-        gateway = self.gateway
-        ceiling_p = self._ceiling_p(gateway.estimate(self.model.slug))
-        await gateway.leases.ready(self.account, self.model.slug, ceiling_p)
+        """Get the hold from the ledger; Refusal 402, 403 or 503 when there is no money. Limits are given back then."""
+        gateway, slug = self.gateway, self.model.slug
+        try:
+            self.hold = await gateway.leases.hold(self.account, slug, self._ceiling_p(gateway.estimate(slug)), self.span)
+        except BaseException:
+            admission.give_back(gateway.limiter, self.wants)
+            raise
+
+    def span(self) -> Span:
+        """What it may hold if the account is poor."""
+        if self.need is None:
+            self.need = admission.need_of(self.model, self.ask)
+        tools_p = tools_cost_p(self.price, self.tools)
+        least_p, full_p = self.need.span(self.ask.choices)
+        return Span(least_p + tools_p, full_p + tools_p)
+
+    def _limit_output(self) -> None:
+        """Where the money, or the client's own limit of the cost, pays for less output than the client allows, the
+        upstream is told so, and the client too."""
+        ask, most = self.ask, self.need.output
+        if self.hold.spanned:
+            most = self.need.output_for(self.hold.amount_p)
+        if ask.max_output is not None and most >= ask.max_output:
+            return
+        self.cap = max(most, ask.choices)
+        if self.hold.spanned and self.cap < self.need.output:
+            self.extra += b"X-Output-Limit: %d\r\nX-Output-Limit-Reason: insufficient_balance\r\n" % self.cap
+        elif ask.max_cost_p:
+            self.extra += b"X-Output-Limit: %d\r\nX-Output-Limit-Reason: max_cost\r\n" % self.cap
 
     def _ceiling_p(self, estimate: Any) -> int:
         return admission.ceiling_p(self.model, estimate, self.ask) + tools_cost_p(self.price, self.tools)
@@ -162,6 +192,8 @@ class Call:
 
     def begin(self) -> None:
         """The hold is there: into the journal, then to the first channel."""
+        if (self.hold.spanned or self.ask.max_cost_p) and self.wire.cap is not None:
+            self._limit_output()
         self.slot = settle.begin(self)
         self.gateway.calls.add(self)
         self.gateway.retries.request()
@@ -172,25 +204,34 @@ class Call:
         now_us = gateway.clock.mono_us()
         ask = self.ask
         affinity = f"{self.account.id}|{ask.affinity}" if ask.affinity else ""
-        found = routing.pick(gateway.health, self.served.slug, self.routes, self.tried, now_us, affinity)
-        while found is None and self._next_member(self.served.slug):
+        while True:
             found = routing.pick(gateway.health, self.served.slug, self.routes, self.tried, now_us, affinity)
-        if found is None:
-            self._give_up()
-            return
-        self.route, self.health = route, _ = found
-        self.tried.append(route)
+            while found is None and self._next_member(self.served.slug):
+                found = routing.pick(gateway.health, self.served.slug, self.routes, self.tried, now_us, affinity)
+            if found is None:
+                self._give_up()
+                return
+            self.route, self.health = route, _ = found
+            self.tried.append(route)
+            channel = route.channel
+            wants = admission.channel_wants(channel, self.tokens) if channel.rpm or channel.tpm else ()
+            full = gateway.limiter.take(wants) if wants else None
+            if full is None:
+                break
+            self.full_us = min(self.full_us or full[1], full[1])  # as good as not there: the next one
+        self.channel_wants = wants
         self.reader = None
         self.parts.clear()
         self.status = 0
         self.attempt_us = now_us
-        channel = route.channel
+        quirks = channel.settings
+        if self.cap is not None:
+            ask = msgspec.structs.replace(ask, fields=self.wire.cap(ask, self.cap, quirks))
         try:
-            quirks = channel.settings
             if route.bridge is None:
-                body = self.wire.body(self.ask, route.upstream_name, quirks)
+                body = self.wire.body(ask, route.upstream_name, quirks)
             else:
-                body = route.bridge.request(self.ask, route.upstream_name, quirks)
+                body = route.bridge.request(ask, route.upstream_name, quirks)
         except Refusal as refusal:
             self._refuse(refusal)
             return
@@ -242,7 +283,7 @@ class Call:
         out = reader.feed(data)
         if not self.committed:
             if reader.failure is not None:
-                self._drop()
+                self.drop()
                 self._attempt_failed(meaning_of(self.route.channel.provider, 200, reader.failure), reader.failure)
                 return
             if not reader.started:
@@ -253,7 +294,7 @@ class Call:
                 self._abandon()
                 return
         elif reader.failure is not None and not out and not reader.ended:
-            self._drop()
+            self.drop()
             self._broken(reader.failure.message)
             return
         if reader.ended:
@@ -265,8 +306,11 @@ class Call:
             if counted != self.counted:
                 self.counted = counted
                 self.gateway.journal.count(self.slot, counted)
-                if counted >= self.watch and not self._stretch(counted):
-                    return
+                if counted >= self.watch and not reader.finished and not stretch.enough(self, counted):
+                    pending = reader.pending
+                    if pending:
+                        out, self.tail = out[:-pending], out[-pending:]
+                    stretch.wait(self)
             if not self.left:
                 self.client.write(out)
 
@@ -318,7 +362,7 @@ class Call:
             return usual
         return self.wire.answer_type(self.ask, header(self.headers, b"content-type"))
 
-    def _add_told(self, data: bytes, cost_u: int) -> bytes:
+    def add_told(self, data: bytes, cost_u: int) -> bytes:
         """What the wire tells at the end of an answer."""
         wire = self.wire
         if wire.tell is None:
@@ -328,6 +372,7 @@ class Call:
     def _end_stream(self, out: bytes = b"") -> None:
         """`out`: of the batch that ended it, not yet with the client."""
         reader = self.reader
+        out, self.tail = self.tail + out, b""
         rest = out + reader.close()
         if not self.committed:
             if reader.started:
@@ -342,11 +387,11 @@ class Call:
             return
         self.counted = reader.counted
         status, usage = "broken" if reader.failure else "cut" if self.left else "ok", reader.usage()
-        self._attempted("broken" if reader.failure else "ok", usage)
+        self.attempted("broken" if reader.failure else "ok", usage)
         cost_p = settle.finish(self, status, usage, self.counted)
         if self.show_cost:
-            rest = out + reader.cost_event(self._add_told, ceil_u(cost_p)) + rest[len(out):]
-        self._last(lambda: self._close_stream(rest))
+            rest = out + reader.cost_event(self.add_told, ceil_u(cost_p)) + rest[len(out):]
+        self.last(lambda: self._close_stream(rest))
 
     def _close_stream(self, rest: bytes) -> None:
         if self.left:
@@ -364,7 +409,7 @@ class Call:
             return
         now_us = self.gateway.clock.mono_us()
         self.gateway.health.succeeded(self.route, self.health, now_us, now_us - self.attempt_us)
-        self._attempted("ok", usage)
+        self.attempted("ok", usage)
         self._note_answer(data)
         if self.route.bridge is not None:
             data = self.route.bridge.answer(data, self.ask)
@@ -372,8 +417,8 @@ class Call:
         if self.left:
             return
         if self.show_cost and (self.wire.add_cost is not None or self.wire.tell is not None):
-            data = self._add_told(data, ceil_u(cost_p))
-        self._last(lambda: self.client.answer(200, self._type(JSON), data, self.extra))
+            data = self.add_told(data, ceil_u(cost_p))
+        self.last(lambda: self.client.answer(200, self._type(JSON), data, self.extra))
 
     def _note_answer(self, data: bytes) -> None:
         """Remember which channel keeps this answer, for those that go on from it."""
@@ -382,7 +427,7 @@ class Call:
             if id:
                 self.gateway.answers.note(id, self.account.id, self.route.channel.name, self.model.slug)
 
-    def _last(self, send) -> None:
+    def last(self, send) -> None:
         """The answer's last bytes: when the record is written, or under `durability = "strict"` when it is synced."""
         journal = self.gateway.journal
         if self.gateway.strict:
@@ -397,14 +442,16 @@ class Call:
         gateway, now_us = self.gateway, self.gateway.clock.mono_us()
         renew = self.route.channel.provider.renew
         if meaning == CREDENTIAL and renew is not None and self.renewal is None and not self.left:
-            self._attempted("renewing")
+            self.attempted("renewing")
             self.renewal = asyncio.get_running_loop().create_task(self._renew(renew, failure))
             return
         wait_s = failure.rest_s
         if wait_s is None and self.status:
             wait_s = rest_s(header(self.headers, b"retry-after"))
         gateway.health.failed(self.route, self.health, now_us, meaning, wait_s, failure.message)
-        self._attempted(failure.code or failure.type or meaning)
+        self.attempted(failure.code or failure.type or meaning)
+        admission.give_back(gateway.limiter, self.channel_wants)
+        self.channel_wants = ()
         if meaning == CALLER:
             status = failure.status or (self.status if self.status >= 400 else 400)
             self._refuse(Refusal(status, "invalid_request_error", failure.message or "The upstream refused the request.",
@@ -454,6 +501,13 @@ class Call:
                                 code="usage_limit_reached", retry_after_s=wait_s, should_retry=False), "failed")
             return
         wait_s = routing.soonest_s(gateway.health, self.served.slug, self.routes, gateway.clock.mono_us())
+        if self.full_us:
+            full_s = max(1, -(-self.full_us // 1_000_000))
+            if not self.attempts:
+                self._refuse(refuse("upstream", f"Every channel for the model '{self.model.slug}' is at its limit.",
+                                    code="channels_full", retry_after_s=full_s), "failed")
+                return
+            wait_s = min(wait_s, full_s)
         where = f"Channel '{self.pin}'" if self.pin is not None else "Every channel"
         self._refuse(refuse("upstream", f"{where} failed for the model '{self.model.slug}'.", code="upstream_failed",
                             retry_after_s=wait_s), "failed")
@@ -467,7 +521,7 @@ class Call:
 
     def _broken(self, why: str) -> None:
         """The upstream died in the middle of a committed stream: an honest event, and what was delivered is charged."""
-        self._attempted("broken")
+        self.attempted("broken")
         settle.finish(self, "broken", self.reader.usage(), self.counted)
         self._end_badly(refuse("upstream", "The upstream broke off its answer.", code="upstream_broke_off"))
         log.info("%s: channel %s broke off: %s", self.rid, self.route.channel.name, why)
@@ -483,30 +537,11 @@ class Call:
         else:
             self.client.abort()
 
-    def _stretch(self, counted: int) -> bool:
-        """Look at the hold; extend it at three quarters. False when the money is at its end and the stream was cut."""
-        gateway = self.gateway
-        self.watch = counted + WATCH_TOKENS
-        estimate = gateway.estimate(self.model.slug)
-        spent_p = (estimate.input(self.body_size) * self.price.input_u
-                   + estimate.counted(counted) * self.price.output_u)
-        ahead_p = WATCH_TOKENS * 4 * self.price.output_u
-        if spent_p * 4 < self.hold.amount_p * 3 or gateway.leases.extend(self.hold, max(ahead_p, spent_p // 2)):
-            return True
-        if spent_p + WATCH_TOKENS * self.price.output_u < self.hold.amount_p:
-            return True
-        self._drop()
-        self._attempted("out_of_money")
-        settle.finish(self, "cut", self.reader.usage(), counted)
-        self._end_badly(refuse("insufficient_balance", "The balance is used up; the answer ends here.",
-                               code="insufficient_balance"))
-        return False
-
     def fault(self) -> None:
         """A fault of ours (or of a plugin's wire) in the middle of a call: logged, settled, told."""
         log.exception("%s: internal error", self.rid)
         if self.exchange is not None:
-            self._drop()
+            self.drop()
         if self.hold is None or self.done:
             return
         refusal = refuse("internal", "An internal error occurred; the trace id finds it in our log.",
@@ -522,7 +557,7 @@ class Call:
         if self.done:
             return
         if self.exchange is not None:
-            self._drop()
+            self.drop()
         if self.committed:
             settle.finish(self, "cut", self.reader.usage(), self.counted)
         else:
@@ -535,7 +570,7 @@ class Call:
         if self.done or self.left:
             return
         self.left = True
-        if self.exchange is not None:
+        if self.exchange is not None and self.money is None:
             self.exchange.resume()
         if self.committed:
             self._abandon()
@@ -552,8 +587,8 @@ class Call:
         """Stop an abandoned stream and charge what was delivered of it."""
         if self.done:
             return
-        self._drop()
-        self._attempted("cut")
+        self.drop()
+        self.attempted("cut")
         settle.finish(self, "cut", self.reader.usage(), self.counted)
 
     def pause(self) -> None:
@@ -563,12 +598,12 @@ class Call:
 
     def resume(self) -> None:
         """The client caught up."""
-        if self.exchange is not None and not self.done:
+        if self.exchange is not None and not self.done and self.money is None:
             self.exchange.resume()
 
     # -- bookkeeping ---------------------------------------------------------------------------------------------------
 
-    def _drop(self) -> None:
+    def drop(self) -> None:
         """Hang up on the upstream."""
         self.exchange.abort()
         self._over()
@@ -584,7 +619,7 @@ class Call:
         self.exchange = None
         self.gateway.health.ended(self.health)
 
-    def _attempted(self, result: str, usage: Usage | None = None) -> None:
+    def attempted(self, result: str, usage: Usage | None = None) -> None:
         ms = (self.gateway.clock.mono_us() - self.attempt_us) // 1000
         cost = self.route.cost
         cost_p = token_cost_p(cost, usage) if cost is not None and usage is not None else 0

@@ -14,6 +14,7 @@ from typing import Any
 
 from smartoken.domain.price import token_cost_p, tools_cost_p
 from smartoken.domain.usage import COUNTED, NONE, Usage, UsageRecord
+from smartoken.engine.admission import give_back
 from smartoken.engine.journal import OpenFrame
 
 FREE = frozenset({"refused", "failed"})
@@ -30,8 +31,10 @@ def begin(call: Any) -> int:
         lease=call.hold.lease.id, parts=call.hold.parts))
 
 
-def finish(call: Any, status: str, usage: Usage | None, counted: int, http_status: int = 200) -> int:
-    """Settle a call and return its cost in pUSD. `usage` is the upstream's report, `counted` our own count of events."""
+def finish(call: Any, status: str, usage: Usage | None, counted: int, http_status: int = 200,
+           note: str = "") -> int:
+    """Settle a call and return its cost in pUSD. `usage` is the upstream's report, `counted` our own count of events;
+    `note` says in the record why it ended early."""
     if call.done:
         raise RuntimeError(f"{call.rid} is settled already")
     call.done = True
@@ -48,10 +51,8 @@ def finish(call: Any, status: str, usage: Usage | None, counted: int, http_statu
         usage = Usage(source=NONE)         # half a sentence spoken is of no use to anybody
     elif status == "ok":
         estimate.learn(call.body_size, usage, counted if call.ask.stream else 0)
-    if status in INSURED and call.wire.insured and not usage.output and not counted:
-        cost_p = 0
-    else:
-        cost_p = token_cost_p(call.price, usage)
+    void = status in INSURED and call.wire.insured and not usage.output and not counted
+    cost_p = 0 if void else token_cost_p(call.price, usage)
     if status not in FREE:
         cost_p += tools_cost_p(call.price, call.tools)
     call.usage, call.cost_p = usage, cost_p
@@ -63,12 +64,16 @@ def finish(call: Any, status: str, usage: Usage | None, counted: int, http_statu
         http_status=http_status, usage=usage, price_rev=call.price.rev, cost_p=cost_p, lease=call.hold.lease.id,
         split=split, stream=call.ask.stream, first_ms=call.first_us // 1000,
         total_ms=(now_us - call.started_us) // 1000, attempts=call.attempts,
-        tools=call.tools)
+        tools=call.tools, note=note)
     if call.slot >= 0:
         gateway.journal.done(call.slot, record)
-    for want in call.wants:
-        if want.key.endswith(":tpm"):
-            gateway.limiter.correct(want, usage.total)
+    if call.wants or call.channel_wants:
+        used = 0 if void else usage.total
+        give_back(gateway.limiter, call.wants, used)
+        give_back(gateway.limiter, call.channel_wants, used)
+    if call.money is not None:
+        call.money.cancel()
+        call.money = None
     if call.timer is not None:
         call.timer.cancel()
         call.timer = None

@@ -79,6 +79,8 @@ class Ask(msgspec.Struct, gc=False):
     body: bytes
     fields: dict[str, msgspec.Raw]
     max_output: int | None = None      # what the client allows, in tokens, all choices together
+    choices: int = 1                   # answers asked for at once
+    max_cost_p: int = 0                # the client's own limit of the cost, in pUSD; 0 is none
     usage_wanted: bool = True          # False: the client did not ask for usage in its stream
     images: int = 0
     size: str = ""
@@ -147,6 +149,7 @@ class StreamReader(Protocol):
     ended: bool                        # the wire's terminal event has been seen
     finished: bool                     # the answer's content is complete (a finish reason), even without that event
     counted: int                       # output tokens delivered, by our own count
+    pending: int                       # bytes at the end of what feed gave that begin an event which is not whole yet
 
     def feed(self, data: bytes) -> bytes:
         """What of `data` (and of what was kept back) goes to the client now; may be empty."""
@@ -160,6 +163,10 @@ class StreamReader(Protocol):
     def cost_event(self, add_cost: Callable[[bytes, int], bytes], cost_u: int) -> bytes:
         """The event that tells usage and cost, kept back when the reader was made with `keep_usage`."""
 
+    def cut(self, why: Refusal, usage: Usage, add_cost: Callable[[bytes, int], bytes] | None, cost_u: int) -> bytes:
+        """The wire's own last events for a stream that we end after a whole event: as one that reached its limit of
+        output, with our reason (`why.code`, `why.message`) where a client can read it. The cost with `add_cost`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wire:
@@ -169,7 +176,8 @@ class Wire:
     client's but for what it says it changes. reader(ask, quirks, keep_usage) -> StreamReader. whole(data, ask, quirks)
     reads a complete answer: (usage or None, failure or None, tokens by our own count). refuse(refusal, rid) and
     refuse_in_stream(refusal, rid) render an error in the wire's shape: a body, or the last bytes of a stream.
-    add_cost(data, cost_u) puts `cost_micro_usd` into an answer's usage. `insured`: an answer without any output costs
+    add_cost(data, cost_u) puts `cost_micro_usd` into an answer's usage. cap(ask, tokens, quirks) -> the ask's fields
+    with the output limited to so many tokens over all choices; None where a wire writes no output. `insured`: an answer without any output costs
     nothing.
 
     A wire that takes more than a body's word: `prefixes` are beginnings of client paths that are its own as well,
@@ -184,7 +192,8 @@ class Wire:
     tell(data, told) stands in for add_cost where an answer always tells more. look(ask) -> Look, for composite models.
     turns: how server-side tools are talked about, for wires that can. answer_type(ask, upstream's Content-Type) gives the
     client's, for wires whose answers are not JSON and event streams. A refuse_in_stream that gives b"" has the
-    connection cut: no words fit into such a stream. `content_type` is the upstream request's.
+    connection cut: no words fit into such a stream. `content_type` is the upstream request's. `openapi`:
+    its operation in /openapi.json; an example's model may be {llm}, {embedding} or {speech}: one that is there.
     """
 
     name: str
@@ -197,6 +206,7 @@ class Wire:
     refuse_in_stream: Callable[[Refusal, str], bytes]
     failure: Callable[[bytes], Failure]            # reads the body of a refused call, whatever it is
     add_cost: Callable[[bytes, int], bytes] | None = None
+    cap: Callable[[Ask, int, Mapping[str, Any]], dict[str, msgspec.Raw]] | None = None
     insured: bool = True
     prefixes: Sequence[str] = ()
     methods: Sequence[str] = ("POST",)
@@ -210,6 +220,7 @@ class Wire:
     turns: "Turns | None" = None
     answer_type: Callable[[Ask, bytes], bytes] | None = None
     content_type: str = "application/json"
+    openapi: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

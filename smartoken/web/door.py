@@ -189,18 +189,13 @@ class Door:
         await self._hold(request, call)
 
     async def _hold(self, request: Any, call: Call | Rounds) -> None:
-        """Get a lease, and the hold from it. Another call may be quicker to the same money, hence the loop."""
-        while True:
+        """Get the hold from the ledger."""
+        try:
             await call.prepare()
-            try:
-                admitted = call.admit()
-            except Refusal:
-                request.state.work = call   # its header lines tell the limits
-                raise
-            if admitted:
-                request.state.work = call
-                call.begin()
-                return
+        finally:
+            if call.wants or call.hold is not None:
+                request.state.work = call       # its header lines tell the limits
+        call.begin()
 
     def _refuse(self, request: Any, refusal: Refusal) -> None:
         visit, gateway = request.state, self._gateway

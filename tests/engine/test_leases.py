@@ -36,7 +36,8 @@ class House:
         """Wait for what was started beside the request path."""
         for leases in self.leases:
             while leases._tasks or leases._fills:
-                await asyncio.gather(*leases._tasks, *leases._fills.values(), return_exceptions=True)
+                fills = (filling.task for filling in leases._fills.values())
+                await asyncio.gather(*leases._tasks, *fills, return_exceptions=True)
 
     async def ship(self, leases):
         await leases.flush(leases.cut())

@@ -174,3 +174,12 @@ def test_bad_bodies_are_400(peek, data):
     with pytest.raises(Refusal) as caught:
         peek(json.dumps(data).encode())
     assert caught.value.status == 400
+
+
+@pytest.mark.parametrize("delay, rest_s", [("17s", 18), ("0.5s", 1), ("soon", None), (7, None), ("1e9s", None)])
+def test_gemini_says_in_the_body_how_long_to_wait(delay, rest_s):
+    details = [{"@type": "x", "reason": "RATE"}, {"@type": "y", "retryDelay": delay}]
+    error = {"code": 429, "message": "m", "status": "RESOURCE_EXHAUSTED", "details": details}
+    for body in ({"error": error}, [{"error": error}]):
+        failure = generate.failure(json.dumps(body).encode())
+        assert (failure.code, failure.type, failure.status, failure.rest_s) == ("RATE", "RESOURCE_EXHAUSTED", 429, rest_s)

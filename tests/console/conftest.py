@@ -1,0 +1,37 @@
+"""One gateway with an owner for the quiet tests; those that change people start their own."""
+
+import pytest
+
+from tests.console.kit import Person, model
+from tests.harness import Gateway
+
+
+@pytest.fixture(scope="session")
+def console(tmp_path_factory, upstream_process):
+    """A gateway of two workers on an empty store, with its first owner `ada` in `console.owner`."""
+    gateway = Gateway(tmp_path_factory.mktemp("console"), workers=2)
+    gateway.start()
+    gateway.owner = Person(gateway).first_owner()
+    channel = {"provider": "vllm", "base_url": upstream_process.at("well"), "wire_api": ["chat"], "models": {"m": "up-m"}}
+    assert gateway.owner.api("PUT", "/channels/well", {"channel": channel, "rev": 0}).status_code == 200
+    assert gateway.owner.api("PUT", "/models/m", {"model": model("m"), "rev": 0}).status_code == 200
+    yield gateway
+    gateway.owner.close()
+    try:
+        gateway.check_books()
+    finally:
+        gateway.close()
+
+
+@pytest.fixture
+def owner(console) -> Person:
+    return console.owner
+
+
+@pytest.fixture
+def new_gateway(tmp_path):
+    """A gateway of one's own on an empty store."""
+    gateway = Gateway(tmp_path)
+    gateway.start()
+    yield gateway
+    gateway.close()

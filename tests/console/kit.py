@@ -1,0 +1,62 @@
+"""Somebody at the console without a browser: a cookie jar, the CSRF token, forms and the admin API."""
+
+import re
+from typing import Any
+
+import httpx
+
+from tests.harness import Gateway
+
+PASSWORD = "correct horse battery"
+API = "/admin/api"
+
+
+class Person:
+    """One browser's worth of cookies. `api` speaks JSON and raises on nothing; `form` posts as a page would."""
+
+    def __init__(self, gateway: Gateway, ip_hint: str = ""):
+        self.gateway = gateway
+        self.http = httpx.Client(base_url=gateway.url, timeout=30, headers={"Accept-Language": "en"})
+        self.csrf = ""
+
+    def first_owner(self, name: str = "ada") -> "Person":
+        """Become the first owner, by the token in the data folder."""
+        token = (self.gateway.folder / "var" / "first-run-token").read_text().strip()
+        done = self.form("/console/welcome", token=token, name=name, password=PASSWORD, again=PASSWORD)
+        assert done.status_code == 303 and done.headers["location"] == "/console", done.text
+        return self._in()
+
+    def sign_in(self, name: str, password: str = PASSWORD, code: str = "") -> "Person":
+        done = self.form("/console/sign-in", name=name, password=password, code=code)
+        assert done.status_code == 303, done.text
+        return self._in()
+
+    def _in(self) -> "Person":
+        self.csrf = self.api("GET", "/me").json()["csrf"]
+        return self
+
+    def api(self, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
+        given = {"X-CSRF-Token": self.csrf, "Origin": self.gateway.url} if method != "GET" else {}
+        given |= {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.http.request(method, API + path, json=body, headers=given)
+
+    def form(self, path: str, **fields: str) -> httpx.Response:
+        return self.http.post(path, data={"_csrf": self.csrf, **fields}, headers={"Origin": self.gateway.url})
+
+    def page(self, path: str) -> str:
+        got = self.http.get(path)
+        assert got.status_code == 200, f"{path}: {got.status_code} {got.text[:300]}"
+        return got.text
+
+    def close(self) -> None:
+        self.http.close()
+
+
+def model(slug: str, **fields: Any) -> dict[str, Any]:
+    """A ModelDoc to put."""
+    return {"slug": slug, "pricing": {"input_per_mtok": "0.28", "output_per_mtok": "0.42"}, **fields}
+
+
+def hrefs(html: str) -> set[str]:
+    """Links of a page into the console."""
+    return {link.replace("&amp;", "&").partition("#")[0] for link in re.findall(r'href="(/console[^"]*)"', html)}

@@ -1,0 +1,216 @@
+"""The admin API over real sockets: the catalog, money, keys, usage, the audit, and its own description."""
+
+import json
+import time
+
+import pytest
+
+from smartoken.engine.chain import hash_of
+from tests.console.kit import PASSWORD, Person, model
+from tests.harness import until
+
+SAY = [{"role": "user", "content": "Say something."}]
+
+
+def ok(answer, status=200):
+    assert answer.status_code == status, answer.text
+    return answer.json() if answer.content else None
+
+
+def refused(answer, status, code):
+    assert answer.status_code == status, answer.text
+    error = answer.json()["error"]
+    assert (error["code"], bool(error["message"])) == (code, True)
+    return error["message"]
+
+
+def test_a_model_and_its_prices(owner):
+    made = ok(owner.api("PUT", "/models/priced", {"model": model("priced"), "rev": 0}))
+    assert (made["rev"], made["price_rev"]) == (1, "priced@1")
+    assert made["examples"][0] == {"what": "1,000 in + 1,000 out", "cost_p": 700_000_000, "cost_u": 700}
+    refused(owner.api("PUT", "/models/priced", {"model": model("priced"), "rev": 0}), 409, "conflict")
+    steep = model("priced", pricing={"input_per_mtok": "28", "output_per_mtok": "0.42"})
+    said = refused(owner.api("PUT", "/models/priced", {"model": steep, "rev": 1}), 409, "price_jump")
+    assert "input_per_mtok" in said
+    assert "input_per_mtok" in ok(owner.api("POST", "/prices/check", {"pricing": steep["pricing"], "slug": "priced"}))["jumps"][0]
+    changed = ok(owner.api("PUT", "/models/priced", {"model": steep, "rev": 1, "confirm": True}))
+    assert changed["price_rev"] == "priced@2"
+    history = ok(owner.api("GET", "/models/priced/prices"))["prices"]
+    assert [(one["rev"], one["current"]) for one in history] == [("priced@2", True), ("priced@1", False)]
+    assert history[0]["changes"] == [["input_per_mtok", 280_000, 28_000_000]]
+    refused(owner.api("POST", "/models/priced/prices/1/restore", {"rev": 2}), 409, "price_jump")
+    back = ok(owner.api("POST", "/models/priced/prices/1/restore", {"rev": 2, "confirm": True}))
+    assert back["pricing"]["input_per_mtok"] == 280_000 and back["price_rev"] == "priced@3"
+    assert len(ok(owner.api("GET", "/models/priced/prices"))["prices"]) == 3, "history stays what it was"
+    assert owner.api("DELETE", "/models/priced").status_code == 204
+    refused(owner.api("GET", "/models/priced"), 404, "model_not_found")
+
+
+@pytest.mark.parametrize("wrong", [{"pricing": {"input_per_mtok": 0.28, "output_per_mtok": 1}},
+                                   {"pricing": {"input_per_mtok": True, "output_per_mtok": 1}},
+                                   {"pricing": {"input_per_mtok": "-1", "output_per_mtok": 1}}, {"pricing": {}},
+                                   {"type": "text2image", "pricing": {}}, {"rpm": -1}, {"nonsense": 1}])
+def test_unsound_models_are_refused(owner, wrong):
+    refused(owner.api("PUT", "/models/wrong", {"model": {**model("wrong"), **wrong}, "rev": 0}), 400, "unsound")
+
+
+def test_a_credential_only_ever_goes_in(console, owner, upstream_process):
+    secret = "sk-very-secret-indeed-4711"
+    body = {"channel": {"provider": "openai", "base_url": upstream_process.at("sealed"), "models": {"x": "y"}}, "rev": 0}
+    made = ok(owner.api("PUT", "/channels/sealed", {**body, "credential": secret}))
+    assert made["credential"].startswith("sealed (")
+    for path in ("/channels", "/channels/sealed", "/audit"):
+        assert secret not in owner.api("GET", path).text
+    for path in ("/console/channels", "/console/channels/sealed", "/console/audit"):
+        assert secret not in owner.page(path)
+    assert secret.encode() not in (console.folder / "var" / "smartoken.db").read_bytes()
+    kept = ok(owner.api("PUT", "/channels/sealed", {**body, "channel": {**body["channel"], "weight": 7}, "rev": 1}))
+    assert (kept["weight"], kept["credential"]) == (7, made["credential"]), "left out, it stays"
+    outcome = ok(owner.api("POST", "/channels/sealed/test", {}))
+    assert outcome["ok"] and outcome["status"] == 200 and outcome["model"] == "y"
+    seen = upstream_process.seen()[-1]
+    assert ["authorization", f"Bearer {secret}"] in [[name.lower(), value] for name, value in seen["headers"]]
+    gone = ok(owner.api("PUT", "/channels/sealed", {**body, "credential": "", "rev": 2}))
+    assert gone["credential"] == ""
+
+
+@pytest.mark.parametrize("play, meaning", [("401", "credential"), ("429?retry_after=1", "cool"), ("error_200", "retry"),
+                                           ("reset_before", "retry"), ("html", "retry")])
+def test_the_test_call_says_what_is_wrong(owner, upstream_process, play, meaning):
+    body = {"channel": {"provider": "vllm", "base_url": upstream_process.at("t", play), "models": {"x": "y"}, "active": False}}
+    rev = owner.api("GET", "/channels/tried").json().get("rev", 0)
+    ok(owner.api("PUT", "/channels/tried", {**body, "rev": rev}))
+    outcome = ok(owner.api("POST", "/channels/tried/test", {"wire": "openai.chat"}))
+    assert (outcome["ok"], outcome["meaning"]) == (False, meaning) and outcome["failure"] and outcome["steps"]
+
+
+def test_money_moves_once_per_cause(owner):
+    acct = ok(owner.api("POST", "/accounts", {"name": "Payer"}), 201)["id"]
+    path = f"/accounts/{acct}"
+    for _ in range(2):
+        assert ok(owner.api("POST", f"{path}/topups", {"amount_u": "12.50", "op": "inv-1"}))["balance_u"] == 12_500_000
+    refused(owner.api("POST", f"{path}/topups", {"amount_u": 1, "op": "inv-1"}), 409, "op_taken")
+    refused(owner.api("POST", f"{path}/topups", {"amount_u": 1.5, "op": "inv-2"}), 400, "unsound")
+    adjust = {"amount_u": "-2.5", "op": "adj-1", "note": "a mistake of ours"}
+    refused(owner.api("POST", f"{path}/adjustments", {**adjust, "password": "not mine at all"}), 401, "password")
+    for _ in range(2):
+        assert ok(owner.api("POST", f"{path}/adjustments", {**adjust, "password": PASSWORD}))["balance_u"] == 10_000_000
+    refused(owner.api("POST", f"{path}/adjustments", {**adjust, "amount_u": -99_000_000, "op": "adj-2",
+                                                      "password": PASSWORD}), 400, "funds")
+    books = ok(owner.api("GET", f"{path}/books"))["entries"]
+    assert [(one["kind"], one["amount_u"], one["balance_u"]) for one in books] == [
+        ("adjust", -2_500_000, 10_000_000), ("topup", 12_500_000, 12_500_000)]
+    written = [one for one in ok(owner.api("GET", "/audit"))["entries"] if one["target"] == f"accounts/{acct}"]
+    assert [one["action"] for one in written] == ["accounts.adjust", "accounts.topup", "accounts.create"]
+
+
+def test_a_key_is_shown_once_and_revoked_everywhere(console, owner):
+    acct = ok(owner.api("POST", "/accounts", {"name": "Caller"}), 201)["id"]
+    ok(owner.api("POST", f"/accounts/{acct}/topups", {"amount_u": "5", "op": "caller-1"}))
+    made = ok(owner.api("POST", "/keys", {"acct": acct, "name": "first", "rpm": 100}), 201)
+    text, kid = made["key"], made["kid"]
+    for path in ("/keys", f"/keys/{kid}", f"/keys?acct={acct}", "/audit"):
+        said = owner.api("GET", path).text
+        assert text not in said and "digest" not in said or path == "/audit"
+    call = lambda: console.post("/v1/chat/completions", {"model": "m", "messages": SAY, "max_tokens": 3}, text)
+    assert call()[0] == 200
+    changed = ok(owner.api("PATCH", f"/keys/{kid}", {"models": ["m"], "name": "renamed"}))
+    assert (changed["models"], changed["name"], changed["rpm"]) == (["m"], "renamed", 100)
+    begun = time.monotonic()
+    ok(owner.api("POST", f"/keys/{kid}/revoke"))
+    until(lambda: call()[0] == 401, "the refusal of a revoked key", 3)
+    assert time.monotonic() - begun < 3.5
+    ok(owner.api("POST", f"/accounts/{acct}/topups", {"amount_u": "1", "op": "caller-2"}))
+    suspended = ok(owner.api("PATCH", f"/accounts/{acct}", {"rev": 1, "active": False}))
+    assert suspended["active"] is False
+
+
+def test_usage_is_found_summed_and_exported(console, owner):
+    acct = ok(owner.api("POST", "/accounts", {"name": "Reader"}), 201)["id"]
+    ok(owner.api("POST", f"/accounts/{acct}/topups", {"amount_u": "5", "op": "reader-1"}))
+    key = ok(owner.api("POST", "/keys", {"acct": acct}), 201)["key"]
+    rids = [console.post("/v1/chat/completions", {"model": "m", "messages": SAY, "max_tokens": n}, key)[1]["x-request-id"]
+            for n in (2, 3, 4)]
+    records = [console.record(rid) for rid in rids]
+    rows = ok(owner.api("GET", f"/usage?acct={acct}"))["rows"]
+    assert [row["rid"] for row in rows] == rids[::-1]
+    one = ok(owner.api("GET", f"/usage/{rids[0]}"))
+    assert one["attempts"][0]["result"] == "ok" and one["cost_p"] == records[0].cost_p and one["price"]["_id"] == "m@1"
+    (whole,) = ok(owner.api("GET", f"/usage/sums?by=&acct={acct}"))["sums"]
+    assert (whole["calls"], whole["cost_p"]) == (3, sum(record.cost_p for record in records))
+    assert owner.api("GET", "/usage/sums?by=rid").status_code == 400
+    refused(owner.api("GET", "/usage/nothing"), 404, "request_not_found")
+    table = owner.http.get(f"/admin/api/usage/export?acct={acct}").text.splitlines()
+    assert table[0].startswith("rid,at_ms,acct") and [line.split(",")[0] for line in table[1:]] == rids[::-1]
+    lines = owner.http.get(f"/admin/api/usage/export?acct={acct}&format=jsonl").text.splitlines()
+    assert [json.loads(line)["rid"] for line in lines] == rids[::-1]
+
+
+def test_no_other_field_is_a_filter(owner):
+    """A JSON object, an operator or a made-up field never reaches the store."""
+    for query in ("acct[$ne]=x", "where=1", "sort=rid"):
+        refused(owner.api("GET", f"/usage?{query}"), 400, "unsound")
+    refused(owner.api("POST", "/keys", {"acct": {"$ne": ""}}), 400, "unsound")
+
+
+def test_the_audit_is_a_chain(console, owner):
+    """Each entry's hash covers the one before; reading it back proves that none was changed."""
+    import asyncio
+
+    from smartoken.adapters.sqlite import open_sqlite
+    from smartoken.engine.audit import AUDIT
+
+    async def read():
+        store = open_sqlite(f"sqlite:///{console.folder}/var/smartoken.db")
+        await store.open()
+        try:
+            return await store.entries(AUDIT)
+        finally:
+            await store.close()
+
+    entries = asyncio.run(read())
+    assert len(entries) > 3 and entries[0].kind == "people.first"
+    before = ""
+    for entry in entries:
+        assert (entry.prev_hash, entry.hash) == (before, hash_of(entry))
+        before = entry.hash
+    assert PASSWORD not in str(entries)
+
+
+def test_the_state_of_the_system(owner):
+    found = until(lambda: (got := ok(owner.api("GET", "/system"))) if len(ok(owner.api("GET", "/system"))["nodes"]) == 2
+                  else None, "the figures of both workers")
+    assert all(node["up"] and node["journal"]["healthy"] for node in found["nodes"])
+    assert {port["port"]: port["up"] for port in found["ports"]}["store"] is True
+    assert owner.api("POST", "/system/reconcile").status_code == 202
+    page = until(lambda: ok(owner.api("GET", "/system"))["reconcile"], "the result")
+    assert page["differences"] == 0 and page["seal"]
+
+
+def test_plugins_and_their_settings(owner):
+    found = {row["name"]: row for row in ok(owner.api("GET", "/plugins"))["plugins"]}
+    assert "wire openai.chat" in found["wire_openai"]["gave"]
+    assert found["sandbox"]["schema"]["properties"]["word_ms"]["type"] == "integer"
+    said = ok(owner.api("POST", "/plugins/sandbox/settings", {"settings": {"word_ms": 5}}))
+    assert said["toml"] == "[plugins.sandbox]\nword_ms = 5\n"
+    refused(owner.api("POST", "/plugins/sandbox/settings", {"settings": {"word_mss": 5}}), 400, "unsound")
+
+
+def test_the_description_names_every_operation(owner):
+    from smartoken.web import admin
+
+    document = ok(owner.api("GET", "/openapi.json"))
+    there = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+    assert there == {(one.method, admin.BASE + one.path) for one in admin.operations()}
+    text = json.dumps(document)
+    for part in {part.split('"')[0] for part in text.split('"#/components/schemas/')[1:]}:
+        assert part in document["components"]["schemas"], part
+
+
+def test_nobody_gets_in_without_a_session(console):
+    from smartoken.web import admin
+
+    stranger = Person(console)
+    for one in admin.operations():
+        path = one.path.replace("{", "").replace("}", "")
+        assert stranger.api(one.method, path, {} if one.body else None, X_CSRF_Token="x").status_code == 401, one.path

@@ -1,0 +1,168 @@
+"""Signing in: the first run, sessions, what a change must bring, roles, the second factor, too many tries."""
+
+import stat
+import time
+
+import pyotp
+import pytest
+
+from tests.console.kit import PASSWORD, Person
+
+STEP_S = 30
+
+
+def test_the_first_run(new_gateway):
+    file = new_gateway.folder / "var" / "first-run-token"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    token = file.read_text().strip()
+    stranger = Person(new_gateway)
+    assert stranger.http.get("/console").headers["location"] == "/console/sign-in"
+    assert stranger.http.get("/console/sign-in").headers["location"] == "/console/welcome"
+    fields = {"name": "ada", "password": PASSWORD, "again": PASSWORD}
+    assert stranger.form("/console/welcome", token="x" * 32, **fields).status_code == 401
+    assert stranger.form("/console/welcome", token=token, **{**fields, "again": "another one"}).status_code == 400
+    assert stranger.form("/console/welcome", token=token, **{**fields, "password": "short", "again": "short"}).status_code == 400
+    owner = Person(new_gateway).first_owner()
+    assert owner.api("GET", "/me").json()["role"] == "owner"
+    assert not file.exists()
+    assert stranger.form("/console/welcome", token=token, **{**fields, "name": "eve"}).status_code == 401, "used up"
+    cookie = owner.http.cookies.jar
+    assert [one.name for one in cookie if one.has_nonstandard_attr("HttpOnly")] == ["smartoken"]
+    store = (new_gateway.folder / "var" / "smartoken.db").read_bytes()
+    assert owner.http.cookies["smartoken"].encode() not in store, "a session is stored hashed"
+    assert PASSWORD.encode() not in store
+
+
+def test_what_an_answer_says_to_browsers(owner):
+    for path in ("/console", "/console/usage", "/admin/api/me"):
+        headers = owner.http.get(path).headers
+        assert headers["x-frame-options"] == "DENY" and headers["x-content-type-options"] == "nosniff", path
+        assert headers["cache-control"] == "no-store"
+    policy = owner.http.get("/console").headers["content-security-policy"]
+    assert "unsafe" not in policy and "default-src 'none'" in policy and "frame-ancestors 'none'" in policy
+
+
+def test_a_change_must_come_from_our_own_pages(console, owner):
+    body = {"name": "Somebody"}
+    assert owner.api("POST", "/accounts", body, X_CSRF_Token="wrong").json()["error"]["code"] == "csrf"
+    assert owner.api("POST", "/accounts", body, Origin="https://evil.example").json()["error"]["code"] == "origin"
+    assert owner.api("POST", "/accounts", body, Origin="null").json()["error"]["code"] == "origin"
+    bare = owner.http.post("/admin/api/accounts", json=body, headers={"Sec-Fetch-Site": "cross-site",
+                                                                      "X-CSRF-Token": owner.csrf})
+    assert bare.json()["error"]["code"] == "origin"
+    form = owner.http.post("/console/accounts", data={"name": "x"}, headers={"Origin": console.url})
+    assert form.status_code == 403
+    assert owner.api("POST", "/accounts", body).status_code == 201
+    assert owner.http.post("/console/sign-in", data={"name": "ada", "password": PASSWORD},
+                           headers={"Origin": "https://evil.example"}).status_code == 403, "nobody is signed in by another site"
+
+
+def test_sessions_end(console, owner):
+    one, other = Person(console).sign_in("ada"), Person(console).sign_in("ada")
+    found = one.api("GET", "/me/sessions").json()["sessions"]
+    here = next(row for row in found if row["here"])
+    assert other.api("DELETE", f"/me/sessions/{here['id']}").status_code == 204
+    assert one.api("GET", "/me").status_code == 401
+    assert one.http.get("/console/usage").headers["location"] == "/console/sign-in?next=%2Fconsole%2Fusage"
+    kept = other.http.cookies["smartoken"]
+    assert other.form("/console/sign-out").headers["location"] == "/console/sign-in?done=signed-out"
+    other.http.cookies.set("smartoken", kept)
+    assert other.api("GET", "/me").status_code == 401, "ended in the store, not only in the browser"
+    assert owner.api("GET", "/me").status_code == 200
+
+
+@pytest.mark.parametrize("where", ["//evil.example/x", "https://evil.example", "/console\\@evil", "/v1/models", "/console/../x\\"])
+def test_nobody_is_sent_to_another_site(console, where):
+    done = Person(console).form("/console/sign-in", name="ada", password=PASSWORD, next=where)
+    assert done.headers["location"].startswith("/console") and "evil" not in done.headers["location"]
+
+
+def test_a_wrong_password_and_too_many(new_gateway):
+    Person(new_gateway).first_owner()
+    stranger = Person(new_gateway)
+    wrong = stranger.form("/console/sign-in", name="ada", password="not it at all")
+    nobody = stranger.form("/console/sign-in", name="nobody", password="not it at all")
+    assert wrong.status_code == nobody.status_code == 401
+    assert "Name or password is wrong." in wrong.text and "Name or password is wrong." in nobody.text
+    codes = [stranger.form("/console/sign-in", name="ada", password="not it at all").status_code for _ in range(12)]
+    assert codes[-1] == 429
+    late = stranger.form("/console/sign-in", name="ada", password=PASSWORD)
+    assert late.status_code == 429 and int(late.headers["retry-after"]) > 0, "the right one has to wait, too"
+
+
+def test_the_second_factor(new_gateway):
+    owner = Person(new_gateway).first_owner()
+    offer = owner.api("GET", "/me/second-factor").json()
+    totp = pyotp.TOTP(offer["secret"])
+    assert offer["uri"].startswith("otpauth://totp/Smartoken:ada") and not offer["on"]
+    body = {"secret": offer["secret"], "password": PASSWORD}
+    assert owner.api("PUT", "/me/second-factor", {**body, "code": "000"}).json()["error"]["code"] == "totp"
+    first = totp.now()
+    assert owner.api("PUT", "/me/second-factor", {**body, "code": first, "password": "wrong one!"}).status_code == 401
+    assert owner.api("PUT", "/me/second-factor", {**body, "code": first}).status_code == 204
+    assert offer["secret"].encode() not in (new_gateway.folder / "var" / "smartoken.db").read_bytes()
+    stranger = Person(new_gateway)
+    for code in ("", "123", first):
+        said = stranger.form("/console/sign-in", name="ada", password=PASSWORD, code=code)
+        assert said.status_code == 401, f"{code!r}: missing, wrong or used before"
+    ahead = totp.at(int(time.time()) + STEP_S)
+    assert stranger.form("/console/sign-in", name="ada", password=PASSWORD, code=ahead).status_code == 303
+    assert stranger.form("/console/sign-in", name="ada", password=PASSWORD, code=ahead).status_code == 401
+
+
+# role: (may, may not), as (method, path, body)
+TOPUP = ("POST", "/accounts/{acct}/topups", {"amount_u": 1, "op": "t"})
+PUT_MODEL = ("PUT", "/models/r", {"model": {"slug": "r", "pricing": {"input_per_mtok": 1, "output_per_mtok": 1}}, "rev": 0})
+ROLES = {
+    "admin": ([("GET", "/audit", None), ("GET", "/usage", None), PUT_MODEL], [TOPUP, ("GET", "/people", None)]),
+    "billing": ([TOPUP, ("GET", "/accounts/{acct}/books", None)], [PUT_MODEL, ("GET", "/audit", None),
+                                                                  ("POST", "/keys", {"acct": "x"})]),
+    "support": ([("GET", "/usage", None), ("GET", "/accounts/{acct}", None)],
+                [TOPUP, PUT_MODEL, ("GET", "/accounts/{acct}/books", None), ("GET", "/audit", None)]),
+    "user": ([("GET", "/me", None)], [("GET", "/usage", None), ("GET", "/models", None), ("GET", "/accounts", None)]),
+}
+
+
+@pytest.mark.parametrize("role", sorted(ROLES))
+def test_what_a_role_may(console, owner, role):
+    acct = owner.api("POST", "/accounts", {"name": f"For {role}"}).json()["id"]
+    made = owner.api("POST", "/people", {"name": f"a-{role}", "role": role, "password": PASSWORD})
+    assert made.status_code == 201, made.text
+    person = Person(console).sign_in(f"a-{role}")
+    may, may_not = ROLES[role]
+    for method, path, body in may:
+        assert person.api(method, path.format(acct=acct), body).status_code == 200, (role, path)
+    for method, path, body in may_not:
+        said = person.api(method, path.format(acct=acct), body)
+        assert (said.status_code, said.json()["error"]["code"]) == (403, "role"), (role, path)
+
+
+def test_who_may_not_see_money_sees_none(console, owner):
+    acct = owner.api("POST", "/accounts", {"name": "Rich"}).json()["id"]
+    owner.api("POST", f"/accounts/{acct}/topups", {"amount_u": 77_123_456, "op": "rich-1"})
+    key = owner.api("POST", "/keys", {"acct": acct}).json()["key"]
+    status, headers, _ = console.post("/v1/chat/completions", {"model": "m", "messages": [
+        {"role": "user", "content": "hi"}], "max_tokens": 4}, key)
+    assert status == 200
+    console.record(headers["x-request-id"])
+    owner.api("POST", "/people", {"name": "blind", "role": "support", "password": PASSWORD})
+    person = Person(console).sign_in("blind")
+    rows = person.api("GET", f"/usage?acct={acct}").json()["rows"]
+    assert rows and not {"cost_p", "split", "upstream_p"} & set(rows[0])
+    assert not any("cost_p" in attempt for attempt in rows[0]["attempts"])
+    assert "cost_p" not in person.api("GET", "/usage/sums?by=model").json()["sums"][0]
+    assert not {"balance_u", "charged_p", "overdraft_u"} & set(person.api("GET", f"/accounts/{acct}").json())
+    assert "cost_p" not in person.http.get("/admin/api/usage/export").text.splitlines()[0]
+    for path in ("/console", "/console/usage", f"/console/accounts/{acct}", "/console/accounts",
+                 f"/console/usage/{headers['x-request-id']}"):
+        shown = person.page(path)
+        assert "77.12" not in shown and "$0.0" not in shown and "Balance" not in shown, path
+
+
+def test_the_last_owner_stays(console, owner):
+    said = owner.api("PATCH", "/people/ada", {"role": "support"})
+    assert said.status_code == 400 and "last active owner" in said.json()["error"]["message"]
+    owner.api("POST", "/people", {"name": "heir", "role": "owner", "password": PASSWORD})
+    heir = Person(console).sign_in("heir")
+    assert owner.api("PATCH", "/people/heir", {"active": False}).status_code == 200
+    assert heir.api("GET", "/me").status_code == 401, "whoever is switched off is out at once"

@@ -1,0 +1,145 @@
+"""Nearly empty balances: the last cents can be used, nobody gets more than they pay for, and the client is told why."""
+
+import json
+
+import openai
+import pytest
+
+from smartoken.domain.money import P_PER_U
+from smartoken.testing.process import UpstreamProcess
+from tests.harness import PRICE, Gateway, channel, model, until
+from tests.journeys.conftest import SAY, rid_of, sdk_of
+
+OUT_P = PRICE.output_u
+WATCH = 64
+
+
+@pytest.fixture(scope="module")
+def upstream(tmp_path_factory):
+    upstream = UpstreamProcess(tmp_path_factory.mktemp("upstream") / "sent.jsonl")
+    yield upstream
+    upstream.stop()
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory, upstream):
+    gateway = Gateway(tmp_path_factory.mktemp("gateway"), workers=1)
+    tables = [model(slug) for slug in ("plain", "deaf", "long", "both", "small", "tight")]
+    tables += [channel("plain", upstream.at("plain"), {"plain": "plain"}),
+               channel("deaf", upstream.at("deaf", "ok?tokens=600&gap_ms=2"), {"deaf": "deaf"}),
+               channel("long", upstream.at("long", "ok?tokens=3000&gap_ms=0"), {"long": "long"}),
+               channel("small", upstream.at("small"), {"small": "small"}, rpm=60),
+               channel("tight-1", upstream.at("tight-1"), {"tight": "tight"}, rpm=1, priority=0),
+               channel("tight-2", upstream.at("tight-2"), {"tight": "tight"}, rpm=1, priority=1)]
+    gateway.apply(*tables)
+    gateway.start()
+    yield gateway
+    gateway.close()
+
+
+def seen_body(upstream) -> dict:
+    return json.loads(upstream.seen()[-1]["body"])
+
+
+def spend(sdk, **asked):
+    raw = sdk.chat.completions.with_raw_response.create(**{"model": "plain", "messages": SAY, **asked})
+    return raw.parse(), raw.headers
+
+
+def test_a_poor_account_gets_as_much_output_as_it_can_pay_for(gateway, upstream):
+    """The limit goes upstream, so that hidden reasoning cannot overrun it, and to the client as a header."""
+    client = gateway.client("poor", "0.0001")
+    with sdk_of(gateway, client.key) as sdk:
+        answer, headers = spend(sdk)
+    limit = int(headers["x-output-limit"])
+    assert headers["x-output-limit-reason"] == "insufficient_balance"
+    assert 16 <= limit <= client.credit_u * P_PER_U // OUT_P
+    assert seen_body(upstream)["max_tokens"] == limit == answer.usage.completion_tokens
+    assert gateway.record(rid_of(headers)).cost_p <= client.credit_u * P_PER_U
+
+
+def test_the_last_cents_are_spent_and_not_one_more(gateway):
+    client = gateway.client("last-cents", "0.0005")
+    calls = 0
+    with sdk_of(gateway, client.key) as sdk, pytest.raises(openai.APIStatusError) as refused:
+        while calls < 100:
+            spend(sdk, max_tokens=40)
+            calls += 1
+    assert (refused.value.status_code, refused.value.code) == (402, "insufficient_balance")
+    shown = until(lambda: (seen := gateway.account(client))["balance_u"] == seen["available_u"] and seen, "the lease")
+    least_u = (PRICE.input_u * 200 + 16 * OUT_P) // P_PER_U
+    assert calls >= 5 and 0 <= shown["balance_u"] <= least_u, "what is left pays for no call"
+    spent_p = sum(row.cost_p for row in gateway.records(client))
+    assert client.credit_u - shown["balance_u"] == spent_p // P_PER_U
+
+
+@pytest.mark.parametrize("usage", [False, True])
+def test_a_stream_without_money_ends_as_one_that_reached_its_limit(gateway, upstream, usage):
+    """The upstream does not keep to the limit; the client sees a whole, parsable stream with the reason in it."""
+    client = gateway.client(f"deaf-{usage}", "0.0002")
+    more = {"stream_options": {"include_usage": True}} if usage else {}
+    with sdk_of(gateway, client.key) as sdk:
+        stream = sdk.chat.completions.create(model="deaf", messages=SAY, stream=True, **more)
+        chunks = list(stream)
+        rid = rid_of(stream.response.headers)
+    got = sum(bool(chunk.choices and chunk.choices[0].delta.content) for chunk in chunks)
+    last = chunks[-2] if usage else chunks[-1]
+    assert last.choices[0].finish_reason == "length" and last.id == chunks[0].id
+    assert last.stop_detail["code"] == "insufficient_balance" and "balance" in last.stop_detail["message"]
+    record = gateway.record(rid)
+    assert (record.status, record.note) == ("cut", "insufficient_balance")
+    assert got == record.usage.output < 600
+    if usage:
+        assert chunks[-1].usage.completion_tokens == record.usage.output
+    assert record.cost_p <= client.credit_u * P_PER_U + WATCH * OUT_P, "never more than the bound"
+
+
+def test_a_hold_grows_while_tokens_flow(gateway):
+    """3,000 tokens where 1,024 were held for: the ledger is asked on the way, and nothing is cut."""
+    client = gateway.client("grows", "0.03")
+    with sdk_of(gateway, client.key) as sdk:
+        stream = sdk.chat.completions.create(model="long", messages=SAY, stream=True)
+        got = sum(bool(chunk.choices and chunk.choices[0].delta.content) for chunk in stream)
+        rid = rid_of(stream.response.headers)
+    record = gateway.record(rid)
+    assert (got, record.status, record.usage.output) == (3000, "ok", 3000)
+
+
+def test_a_client_may_limit_the_cost_of_a_call(gateway, upstream):
+    client = gateway.client("careful")
+    with sdk_of(gateway, client.key) as sdk:
+        answer, headers = spend(sdk, extra_body={"max_cost_micro_usd": 150})
+        assert headers["x-output-limit-reason"] == "max_cost"
+        body = seen_body(upstream)
+        assert "max_cost_micro_usd" not in body, "that field is ours"
+        assert body["max_tokens"] == int(headers["x-output-limit"]) == answer.usage.completion_tokens
+        assert gateway.record(rid_of(headers)).cost_p <= 150 * P_PER_U
+        spend(sdk, max_tokens=3, extra_body={"max_cost_micro_usd": 1000})
+        assert seen_body(upstream)["max_tokens"] == 3, "the client's own limit is the lower one"
+        for wrong in (1, 0, "5", 1.5):
+            with pytest.raises(openai.BadRequestError) as refused:
+                spend(sdk, extra_body={"max_cost_micro_usd": wrong})
+            assert refused.value.param == "max_cost_micro_usd"
+            assert refused.value.code == ("max_cost_too_low" if wrong == 1 else "invalid_value")
+        stream = sdk.chat.completions.create(model="deaf", messages=SAY, stream=True,
+                                             extra_body={"max_cost_micro_usd": 200})
+        chunks = list(stream)
+        assert chunks[-1].choices[0].finish_reason == "length"
+        assert chunks[-1].stop_detail["code"] == "max_cost_reached"
+        assert gateway.record(rid_of(stream.response.headers)).cost_p <= 200 * P_PER_U + WATCH * OUT_P
+
+
+def test_a_channel_at_its_limit_is_passed_over(gateway):
+    """Two channels of one request a minute each: the third call is told when to come again, and cost nothing."""
+    client = gateway.client("tight")
+    with sdk_of(gateway, client.key) as sdk:
+        used = [gateway.record(rid_of(spend(sdk, model="tight", max_tokens=2)[1])).channel for _ in range(2)]
+        assert used == ["tight-1", "tight-2"]
+        with pytest.raises(openai.InternalServerError) as refused:
+            spend(sdk, model="tight", max_tokens=2)
+    assert (refused.value.status_code, refused.value.code) == (503, "channels_full")
+    assert 50 <= int(refused.value.response.headers["retry-after"]) <= 60
+
+
+def test_the_books_of_all_this(gateway):
+    gateway.check_books()
