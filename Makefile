@@ -1,7 +1,7 @@
 # Only python3 (3.11 or newer, with venv) and make are needed; everything else is installed into .venv.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test bench chaos lint clean
+.PHONY: help run servers test bench chaos lint clean
 
 PORT ?= 8000
 STAMP := .venv/.installed
@@ -11,6 +11,9 @@ help: ## Show what there is
 
 run: $(STAMP) ## Serve in demo mode on PORT (8000)
 	@PORT=$(PORT) exec .venv/bin/smartoken serve --demo
+
+servers: $(STAMP) ## Install what some tests need: a MongoDB-wire server (built with Go) and Redis
+	.venv/bin/python -m tests.servers install
 
 test: $(STAMP) ## Run all tests
 	.venv/bin/pytest

@@ -1,7 +1,8 @@
 """OpenAI itself, and whoever copies it to the letter."""
 
-from smartoken.plugin import BROKE, CALLER, COOL, ELSEWHERE, MISSING, Provider, hookimpl
 from smartoken_plugins.wire_openai.voices import VOICES
+
+from smartoken.plugin import BROKE, CALLER, COOL, ELSEWHERE, MISSING, Provider, hookimpl
 
 # insufficient_quota and credit_balance_exhausted come as 429, yet no waiting helps: the account can't pay.
 ERRORS = {

@@ -52,6 +52,12 @@ def _usd(text: str) -> str:
     return text
 
 
+def _usd_or_none(text: str) -> str:
+    if usd_to_u(text) < 0:
+        raise ValueError(f"write an amount, such as 1 or 0, not {text!r}")
+    return text
+
+
 Url = Annotated[str, AfterValidator(_scheme_url)]
 Network = Annotated[str, AfterValidator(_network)]
 SecretRef = Annotated[str, AfterValidator(_secret_ref)]
@@ -116,12 +122,22 @@ class Secrets(Strict):
 
 
 class Money(Strict):
+    """`topup_secret` signs the events of POST /hooks/topup; '' means that there is no such path."""
+
     durability: Literal["normal", "strict"] = "normal"
+    topup_secret: SecretRef = ""
 
 
 class Log(Strict):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "text", "json"] = "auto"
+
+
+class SignUp(Strict):
+    """Whether strangers may make themselves an account in the pages, and what is put on it."""
+
+    open: bool = False
+    credit_usd: Annotated[str, AfterValidator(_usd_or_none)] = "0"
 
 
 class Demo(Strict):
@@ -140,6 +156,7 @@ class Conf(Strict):
     secrets: Secrets = Secrets()
     money: Money = Money()
     log: Log = Log()
+    sign_up: SignUp = SignUp()
     demo: Demo = Demo()
     _file: str = PrivateAttr(BUILT_IN)
 

@@ -25,6 +25,7 @@ from smartoken.engine.audit import Audit
 from smartoken.engine.auth import Keys, check_pepper
 from smartoken.engine.changes import Catalog
 from smartoken.engine.gateway import Gateway
+from smartoken.engine.idempotency import KeyedCalls
 from smartoken.engine.jobs import Jobs
 from smartoken.engine.journal import Journal
 from smartoken.engine.leases import Leases
@@ -42,7 +43,7 @@ from smartoken.plugin import loader
 from smartoken.plugin.host import Host
 from smartoken.secrets import resolve
 from smartoken.upstream.pool import Pool
-from smartoken.web.app import make_app
+from smartoken.web.app import found_routes, make_app
 from smartoken.web.door import Door, HotPaths
 from smartoken.web.http1 import Edge
 from smartoken.web.render import renderer
@@ -130,6 +131,8 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
                       strict=conf.money.durability == "strict")
     stack.push_async_callback(gateway.answers.close)
     gateway.vouchers = Vouchers(store, ledger, pepper, clock)
+    gateway.keyed = KeyedCalls(store, clock, f"{node}.{journal.boot}")
+    stack.push_async_callback(gateway.keyed.close)
     await host.open(gateway)
     stack.push_async_callback(host.close, gateway)
     await snapshots.open()                  # after the plugins: some know their base URL only now
@@ -140,7 +143,7 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
     gateway.jobs = Jobs(gateway, gateway.media, host_told)
     await gateway.jobs.open()
     stack.push_async_callback(gateway.jobs.close)
-    reaper = Reaper(store, ledger, leases, name, clock, (gateway.vouchers.finish,))
+    reaper = Reaper(store, ledger, leases, name, clock, (gateway.vouchers.finish, gateway.keyed.sweep))
     for work in (leases.run(), shipper.run(), reaper.run(), orphans(root, node, store, ledger), measure(gateway),
                  figures.tell(gateway)):
         stack.push_async_callback(ended, asyncio.create_task(work))
@@ -154,7 +157,7 @@ async def open_server(conf: Conf, gateway: Gateway, host: Host, stack: contextli
                       for path, wire in registry.paths.items()})
     edge = Edge(connections_max=conf.server.max_connections or sys.maxsize,
                 connections_per_ip=conf.server.max_connections_per_ip or sys.maxsize)
-    app = make_app(gateway, [*console.routes(gateway), *registry.handlers], TraceHeaders(registry.paths))
+    app = make_app([*found_routes(gateway), *console.routes(gateway), *registry.handlers], TraceHeaders(registry.paths))
     stack.push_async_callback(console.close)
     server = FrontServer(app, doors, renderer(registry), edge)
     stack.push_async_callback(server.close)

@@ -11,8 +11,8 @@ key; a replace that names the revision it replaces), so that no adapter needs a 
 Every method may raise StoreAway (unreachable, timed out, reply lost). Whoever gets it re-reads before trying again.
 """
 
-from collections.abc import AsyncIterator
-from typing import Any, Mapping, Protocol, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import msgspec
 

@@ -18,7 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from smartoken.adapters.sqlite import open_sqlite
+from smartoken.cli._books import open_store
+from smartoken.conf import load
 from smartoken.domain.money import P_PER_U, usd_to_u
 from smartoken.domain.price import Price, token_cost_p
 from smartoken.domain.usage import Usage, UsageRecord
@@ -36,6 +37,9 @@ max_body = {max_body}
 drain_s = 10
 [data]
 folder = "{folder}/var"
+node = "{node}"
+[store]
+url = "{store}"
 """
 
 
@@ -82,11 +86,14 @@ def until(true: Callable[[], object], what: str, seconds: float = COME_S) -> obj
 class Gateway:
     """Made stopped; `apply` a catalog, `start`, make a `client`, call `url`, `check_books`, `close`."""
 
-    def __init__(self, folder: Path, *, workers: int = 1, max_body: int = 1_048_576, conf: str = ""):
+    def __init__(self, folder: Path, *, workers: int = 1, max_body: int = 1_048_576, conf: str = "", node: str = "",
+                 store: str = "sqlite:///{data}/smartoken.db"):
+        """Gateways of one folder with different `node`s are one installation of several machines."""
         self.folder, self.workers, self.port = folder, workers, 0
-        self.conf = folder / "smartoken.toml"
-        self.conf.write_text(CONF.format(workers=workers, folder=folder, max_body=max_body) + conf)
-        self.log = folder / "serve.log"
+        self.conf = folder / f"smartoken{node}.toml"
+        self.conf.write_text(CONF.format(workers=workers, folder=folder, max_body=max_body, node=node, store=store)
+                             + conf)
+        self.log = folder / f"serve{node}.log"
         self.process: subprocess.Popen | None = None
         self._rows: dict[str, UsageRecord] = {}
         self.env = {name: value for name, value in os.environ.items()
@@ -230,7 +237,7 @@ class Gateway:
     def records(self, client: Client | None = None) -> list[UsageRecord]:
         """The usage records that the store has, oldest first."""
         async def read() -> list[UsageRecord]:
-            store = open_sqlite(f"sqlite:///{self.folder}/var/smartoken.db")
+            store = open_store(load(str(self.conf)))
             await store.open()
             try:
                 rows: list[UsageRecord] = []

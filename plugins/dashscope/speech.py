@@ -9,12 +9,12 @@ from collections.abc import Generator, Mapping
 from typing import Any
 
 import msgspec
-
-from smartoken.plugin import Ask, Bridge, Failure, Outgoing, Sample, VoiceMaker, refuse
 from smartoken_plugins.dashscope import tasks
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai import spoken
 from smartoken_plugins.wire_openai.tap import Tap
+
+from smartoken.plugin import Ask, Bridge, Failure, Outgoing, Sample, VoiceMaker, refuse
 
 NAME = "dashscope.speech"
 PATH = "//api/v1/services/audio/tts/SpeechSynthesizer"

@@ -3,8 +3,9 @@
 A channel serves clients of openai.speech with `bridges = ["speech"]`. For China: base_url "https://api.minimaxi.com/v1".
 """
 
-from smartoken.plugin import BROKE, CALLER, COOL, CREDENTIAL, MISSING, RETRY, Provider, hookimpl
 from smartoken_plugins.minimax import speech
+
+from smartoken.plugin import BROKE, CALLER, COOL, CREDENTIAL, MISSING, RETRY, Provider, hookimpl
 
 ERRORS = {"1000": RETRY, "1001": RETRY, "1002": COOL, "1004": CREDENTIAL, "1008": BROKE, "1013": RETRY, "1024": RETRY,
           "1026": CALLER, "1027": CALLER, "1039": COOL, "1041": COOL, "2013": CALLER, "2037": CALLER, "2038": CALLER,

@@ -6,11 +6,11 @@ from collections.abc import Generator, Mapping
 from typing import Any
 
 import msgspec
-
-from smartoken.plugin import Ask, Bridge, Failure, Outgoing, Part, Sample, VoiceMaker, refuse
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai import errors, multipart, spoken
 from smartoken_plugins.wire_openai.tap import Tap
+
+from smartoken.plugin import Ask, Bridge, Failure, Outgoing, Part, Sample, VoiceMaker, refuse
 
 NAME = "minimax.speech"
 FORMATS = ("mp3", "pcm", "flac", "wav")

@@ -160,8 +160,8 @@ class UsageRows:
 
 def _row(record: UsageRecord) -> dict:
     return {"_id": record.rid, "acct": record.acct, "key": record.key, "model": record.model,
-            "channel": record.channel, "status": record.status, "at_ms": Int64(record.at_ms), "cost_p": Int64(record.cost_p),
-            "body": _text.encode(record).decode()}
+            "channel": record.channel, "status": record.status, "at_ms": Int64(record.at_ms),
+            "cost_p": Int64(record.cost_p), "body": _text.encode(record).decode()}
 
 
 def _over(day: int) -> bool:

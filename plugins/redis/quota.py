@@ -48,7 +48,8 @@ class Quota:
         return self.ahead_at(now) + missing - room
 
     def asking(self, reserve: int) -> Taking | None:
-        """What to ask of Redis now, None for nothing; `reserve` is our part as things stand. Takes the corrections out; `refund_failed` puts them back.
+        """What to ask of Redis now, None for nothing; `reserve` is our part as things stand. Takes the corrections out;
+        `refund_failed` puts them back.
 
         A want larger than the pool is asked for whole or not at all, and from the whole burst: then up to a reserve
         too much may pass, once per burst.

@@ -133,7 +133,7 @@ class ChatTurn:
             calls = [shown for call in delta.pop("tool_calls") or () if (shown := self._call(call)) is not None]
             if calls:
                 delta["tool_calls"] = calls
-        if not any(value is not None and (value != "" or name == "content" and "role" in delta)
+        if not any(value is not None and (value != "" or (name == "content" and "role" in delta))
                    for name, value in delta.items()):
             return None
         choice.pop("usage", None)

@@ -4,16 +4,17 @@ Priced per character of the text (a provider's own count where it reports one), 
 they are reported. After the first byte an error can only cut the connection.
 """
 
-from typing import Any, Callable, Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
-
-from smartoken.plugin import COUNTED, REPORTED, Ask, Failure, Refusal, Usage, Wire, audio_ms
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai import errors
 from smartoken_plugins.wire_openai.openapi import EVENTS, TEXT, asked, table
 from smartoken_plugins.wire_openai.tap import Tap
 from smartoken_plugins.wire_openai.usage import usage_of
+
+from smartoken.plugin import COUNTED, REPORTED, Ask, Failure, Refusal, Usage, Wire, audio_ms
 
 NAME = "openai.speech"
 TYPES = {"mp3": b"audio/mpeg", "opus": b"audio/opus", "aac": b"audio/aac", "flac": b"audio/flac", "wav": b"audio/wav",

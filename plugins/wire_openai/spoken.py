@@ -7,12 +7,12 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import msgspec
-
-from smartoken.plugin import COUNTED, REPORTED, Ask, Failure, Usage, Wire
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai import errors, speech
 from smartoken_plugins.wire_openai.chat_stream import payload
 from smartoken_plugins.wire_openai.tap import Tap
+
+from smartoken.plugin import COUNTED, REPORTED, Ask, Failure, Usage, Wire
 
 HUGE = 10_000_000        # no text has so many characters; such a count is a fault
 KNOWN = frozenset({"model", "input", "voice", "response_format", "speed", "stream_format", "instructions"})

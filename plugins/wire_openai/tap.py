@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from smartoken_plugins.wire_openai.chat_stream import payload
 
 from smartoken.plugin import Failure, Refusal, Usage
-from smartoken_plugins.wire_openai.chat_stream import payload
 
 EVENT_MAX = 8 << 20
 _decode = msgspec.json.decode

@@ -5,16 +5,17 @@ The recording goes on as it came, under its own file name; only `model` is rewri
 """
 
 import secrets
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
-
-from smartoken.plugin import COUNTED, REPORTED, Ask, Failure, Part, Usage, Wire, audio_ms
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai import errors, multipart
 from smartoken_plugins.wire_openai.openapi import EVENTS, TEXT, answer, table
 from smartoken_plugins.wire_openai.tap import Tap
 from smartoken_plugins.wire_openai.usage import usage_of
+
+from smartoken.plugin import COUNTED, REPORTED, Ask, Failure, Part, Usage, Wire, audio_ms
 
 NAME = "openai.transcriptions"
 FORMATS = ("json", "text", "srt", "verbose_json", "vtt", "diarized_json")

@@ -5,9 +5,9 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
+from smartoken_plugins.wire_openai import errors, multipart
 
 from smartoken.plugin import Failure, Outgoing, Part, Sample, VoiceMaker, refuse
-from smartoken_plugins.wire_openai import errors, multipart
 
 
 def clone(sample: Sample, upstream_name: str, settings: Mapping[str, Any]) -> Generator[Outgoing, bytes, str]:

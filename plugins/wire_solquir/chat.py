@@ -8,7 +8,8 @@ Quirks of a provider or channel that this wire reads, besides those of openai.ch
 """
 
 import re
-from typing import Any, Callable, Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 from smartoken_plugins.wire_openai import body as read

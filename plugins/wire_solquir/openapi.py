@@ -1,7 +1,17 @@
 """What /openapi.json says of POST /api/v1/chat/completions: openai.chat's operation, with this surface's own fields."""
 
-from smartoken_plugins.wire_openai.openapi import CHAT, CHAT_ANSWER, CHAT_ASKED, COUNT, EVENTS, TEXT, USAGE, answer, asked
-from smartoken_plugins.wire_openai.openapi import table
+from smartoken_plugins.wire_openai.openapi import (
+    CHAT,
+    CHAT_ANSWER,
+    CHAT_ASKED,
+    COUNT,
+    EVENTS,
+    TEXT,
+    USAGE,
+    answer,
+    asked,
+    table,
+)
 
 MAX_TOKENS = {"type": ["integer", "null"], "minimum": 1, "maximum": 32_768}
 STAGE = {"oneOf": [

@@ -6,6 +6,13 @@ from smartoken.domain.money import P_PER_U, U_PER_USD
 
 DAY_MS = 86_400_000
 
+# Prices as people read them.
+PRICES = {"input_per_mtok": "Input, per million tokens", "output_per_mtok": "Output, per million tokens",
+          "cache_read_per_mtok": "Cached input, per million tokens",
+          "cache_write_per_mtok": "Writing the cache, per million tokens", "per_image": "Per image",
+          "per_image_by_size": "Per image by size", "per_mchar": "Per million characters",
+          "video_price_per_second_by_resolution": "Per second of video, by resolution"}
+
 
 def exact_u(amount_u: int | None) -> str:
     """1_500_000 -> '1.50': USD as one writes it in a field; '' for None."""

@@ -2,9 +2,12 @@
 one who checks bodies says what is wrong with it."""
 
 import json
+from datetime import datetime
 from typing import Any
 
 from tornado.web import RequestHandler
+
+from smartoken.errors import ConfigError
 
 
 class Form:
@@ -72,3 +75,13 @@ def lines(pairs: dict[str, Any]) -> str:
 def as_json(value: Any) -> str:
     """A value as table() reads it, '' for an empty one; text that was no JSON as it was written."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2) if value else ""
+
+
+def day_end(date: str) -> int:
+    """The end of a day in UTC, in ms; 0 for none."""
+    if not date:
+        return 0
+    try:
+        return int(datetime.fromisoformat(f"{date}T23:59:59+00:00").timestamp() * 1000)
+    except ValueError:
+        raise ConfigError(f"the form: {date!r} is no date; write it like 2027-01-31") from None

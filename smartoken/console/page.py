@@ -32,7 +32,10 @@ THEMES = ("light", "dark")
 DONE = {"saved": "Saved. It is in force on every node within 3 seconds.", "created": "Created.",
         "removed": "Removed.", "revoked": "Revoked: it is refused on every node within 3 seconds.",
         "moved": "The books have it.", "signed-out": "Signed out.", "password": "The password was changed.",
-        "second-factor": "The second factor was changed.", "ended": "Those sessions were ended."}
+        "second-factor": "The second factor was changed.", "ended": "Those sessions were ended.",
+        "welcome": "Welcome. Create a key, or try a model in the playground.",
+        "redeemed": "Redeemed. The credit is on your account.",
+        "redeemed-before": "You had redeemed this voucher before; nothing changed."}
 
 
 class Page(Signed):
@@ -43,6 +46,7 @@ class Page(Signed):
 
     key = ""
     rid = ""
+    sign_in, home = SIGN_IN, HOME      # where one signs in, and where one is then unless one came from elsewhere
 
     def set_default_headers(self) -> None:
         self.rid = self.rid or new_rid()
@@ -105,7 +109,8 @@ class Page(Signed):
             theme=theme if theme in THEMES else "", asset=files.url, icon=icon, link=link,
             w=Widgets(self.locale), n=figures, when=when, day=figures.day, done=DONE.get(done, ""), refusal=None,
             title="", csrf=self.who.csrf if self.who else "", money=self.who is not None and self.who.may("money.read"),
-            may=self.who.may if self.who else lambda permission: False, charts=False)
+            may=self.who.may if self.who else lambda permission: False, charts=False, home=self.home,
+            sign_in=self.sign_in, site=False)
         return names
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
@@ -117,11 +122,15 @@ class Page(Signed):
         self.set_status(refusal.status)
         if refusal.retry_after_s is not None:
             self.set_header("Retry-After", str(refusal.retry_after_s))
+        self.error_page(refusal)
+
+    def error_page(self, refusal: Refusal) -> None:
+        """What is shown when nothing else can be."""
         self.render("error.html", title=refusal.message, refusal=refusal, rid=self.rid)
 
     def _to_sign_in(self) -> None:
-        back = self.request.uri if self.request.method == "GET" else HOME
-        where = f"{SIGN_IN}?{urlencode({'next': back})}" if back != HOME else SIGN_IN
+        back = self.request.uri if self.request.method == "GET" else self.home
+        where = f"{self.sign_in}?{urlencode({'next': back})}" if back != self.home else self.sign_in
         if self.request.headers.get("HX-Request"):
             self.set_status(401)
             self.set_header("HX-Redirect", where)

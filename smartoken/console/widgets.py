@@ -8,7 +8,7 @@ from tornado.escape import xhtml_escape
 from tornado.locale import Locale
 
 TONES = {"ok": "good", "active": "good", "up": "good", "cut": "warn", "broken": "bad", "failed": "bad", "refused": "warn",
-         "killed": "bad", "void": "", "suspended": "bad", "revoked": "bad", "expired": "warn", "off": "", "resting": "warn",
+         "killed": "bad", "void": "", "suspended": "bad", "revoked": "bad", "expired": "warn", "off": "", "resting": "warn", "being tried": "warn",
          "out of service": "bad", "down": "bad", "hidden": ""}
 
 

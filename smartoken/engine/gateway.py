@@ -11,6 +11,7 @@ from smartoken.engine.auth import Keys
 from smartoken.engine.changes import Catalog
 from smartoken.engine.estimate import Estimate
 from smartoken.engine.health import HealthBook
+from smartoken.engine.idempotency import KeyedCalls
 from smartoken.engine.journal import Journal
 from smartoken.engine.leases import Leases
 from smartoken.engine.ledger import Ledger
@@ -59,7 +60,8 @@ class Gateway:
     estimates: dict[str, Estimate] = field(default_factory=dict)
     media: Media | None = None                      # where results are kept
     jobs: Any = None                                # engine.jobs.Jobs: long generations
-    vouchers: Vouchers | None = None
+    vouchers: Vouchers | None = None                # main.py puts these two in
+    keyed: KeyedCalls | None = None
     answers: Answers = field(init=False)            # closed with the store
     voices: Voices = field(init=False)
 

@@ -76,6 +76,9 @@ async def begin(jobs: Any, order: Order) -> Job:
             jobs.asks.pop(id, None)
             await jobs.drop(job)
             raise await _unpaid(jobs, job, order.account) from None
+        except StoreAway:
+            jobs.let_go(job)
+            raise
     except StoreAway:
         raise refuse("upstream", "The store is away, so nothing can be set aside for this call; try again shortly.",
                      code="store_away", retry_after_s=2) from None

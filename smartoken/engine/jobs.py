@@ -105,6 +105,12 @@ class Jobs:
             self._mine[job.id] = job
         return made
 
+    def let_go(self, job: Job) -> None:
+        """Not driven by us after all; whoever looks for jobs takes it up when our claim has run out."""
+        if job.id not in self._drivers:
+            self._mine.pop(job.id, None)
+            self._locks.pop(job.id, None)
+
     async def drop(self, job: Job) -> None:
         """Take back a job that never began."""
         self._mine.pop(job.id, None)
@@ -207,7 +213,7 @@ class Jobs:
         while page := await self.store.find("jobs", {"open": 1}, after=after, limit=500):
             after = page[-1]["_id"]
             for doc in page:
-                if doc["until_ms"] > self.clock.now_ms() or doc["_id"] in self._mine or self._closing:
+                if doc["until_ms"] > self.clock.now_ms() or doc["_id"] in self._drivers or self._closing:
                     continue
                 job = from_store(doc)
                 try:
@@ -237,7 +243,7 @@ class Jobs:
                 waiting.discard(future)
                 if not waiting:
                     self._waiting.pop(job.id, None)
-            job = self._mine.get(job.id) or await self.find(job.id) or job
+            job = (self._mine.get(job.id) if job.id in self._drivers else await self.find(job.id)) or job
         return job
 
     def _tell(self, job: Job) -> None:

@@ -293,8 +293,11 @@ async def cancel(jobs: Any, job: Job) -> None:
     """Ask the upstream to stop a job; the poll sees whether it did. Refusal 409 when it cannot be stopped."""
     gateway = jobs.gateway
     channel = gateway.snapshots.current.channels.get(job.channel)
-    maker = maker_of(gateway, channel, job.wire) if channel is not None else None
-    if job.state != states.RUNNING or maker is None or maker.cancel is None:
+    if channel is None:                         # not heard of yet, or taken out of the catalog
+        raise refuse("upstream", f"The channel '{job.channel}' is not known here at the moment.", code="no_channel",
+                     retry_after_s=3)
+    maker = maker_of(gateway, channel, job.wire)
+    if job.state != states.RUNNING or maker.cancel is None:
         raise Refusal(409, "invalid_request_error", f"A job in the state '{job.state}' cannot be canceled.",
                       code="not_cancelable")
     try:

@@ -16,11 +16,16 @@ from smartoken.ports import Entry, Store
 NEAR = 64
 
 
-async def record_of(store: Store, acct: str, rid: str) -> UsageRecord:
-    """The stored record of an account's request; ConfigError when there is none (it is stored within seconds)."""
+async def find_record(store: Store, acct: str, rid: str) -> UsageRecord | None:
+    """The stored record of an account's request; None when there is none (it is stored within seconds)."""
     # Rows come by ascending rid; all but the last character is before the one that is asked for, and not far.
     rows = await store.usage(acct, after=rid[:-1], limit=NEAR) if len(rid) > 8 else []
-    found = next((row for row in rows if row.rid == rid), None)
+    return next((row for row in rows if row.rid == rid), None)
+
+
+async def record_of(store: Store, acct: str, rid: str) -> UsageRecord:
+    """The same; ConfigError when there is none."""
+    found = await find_record(store, acct, rid)
     if found is None:
         raise ConfigError(f"Account '{acct}' has no stored request '{rid}'.")
     return found

@@ -15,6 +15,7 @@ from msgspec.json import encode
 
 from smartoken.domain.trace import new_rid
 from smartoken.engine.auth import credentials_of
+from smartoken.engine.idempotency import Recording, digest_of, key_of, replay
 from smartoken.engine.relay import JSON, Call, refusal_headers
 from smartoken.engine.toolloop import Rounds, call_for
 from smartoken.errors import Refusal, StoreAway, refuse
@@ -22,21 +23,23 @@ from smartoken.plugin.types import Ask
 
 log = logging.getLogger("smartoken.door")
 
+KEY_HEADER = b"idempotency-key"
 CALLS = (Call, Rounds)
 
 
 class Visit:
-    """What the door knows of one request: `caller` is (key, account), None while cold; `work` is its call, or the task
-    that brings it there; `extra` are the header lines of its answer."""
+    """What the door knows of one request: `caller` is (key, account), None while cold; `work` is its call, the task
+    that brings it there, or the recording of a call with an Idempotency-Key; `recording` is that of its own call;
+    `extra` are the header lines of its answer."""
 
-    __slots__ = ("caller", "extra", "rid", "work")
+    __slots__ = ("caller", "extra", "recording", "rid", "work")
 
     def __init__(self, rid_header: str) -> None:
         self.rid = new_rid()
         self.extra = b"X-Request-Id: %b\r\n" % self.rid.encode()
         if rid_header:
             self.extra += b"%b: %b\r\n" % (rid_header.encode(), self.rid.encode())
-        self.caller = self.work = None
+        self.caller = self.work = self.recording = None
 
 
 class Door:
@@ -73,6 +76,9 @@ class Door:
                 self._slowly(request, self._fetch(request))
                 return
             ask = self._peek(request)
+            if KEY_HEADER in request.headers and not ask.free:
+                self._slowly(request, self._keyed(request, ask))
+                return
             if (ask.follows and self._gateway.answers.find(ask.follows) is None) or (
                     ask.voice and self._gateway.voices.find(ask.voice) is None):
                 self._slowly(request, self._follow(request, ask))
@@ -92,17 +98,19 @@ class Door:
         work = request.state.work
         if isinstance(work, CALLS):
             work.gone()
+        elif isinstance(work, Recording):
+            work.gone(request)
         elif work is not None:
             work.cancel()
 
     def pause(self, request: Any) -> None:
         """The client reads slowly."""
-        if isinstance(request.state.work, CALLS):
+        if isinstance(request.state.work, (*CALLS, Recording)):
             request.state.work.pause()
 
     def resume(self, request: Any) -> None:
         """The client caught up."""
-        if isinstance(request.state.work, CALLS):
+        if isinstance(request.state.work, (*CALLS, Recording)):
             request.state.work.resume()
 
     def _peek(self, request: Any) -> Ask:
@@ -126,7 +134,8 @@ class Door:
             voice = self._gateway.voices.speak(ask.voice, account.id, ask.slug)
             pin = voice.channel
             ask.fields = {**ask.fields, "voice": Raw(encode(voice.voice))}
-        visit.work = call = call_for(self._gateway, request, self._wire, ask, key, account, visit.rid, pin, show_cost,
+        client = visit.recording or request
+        visit.work = call = call_for(self._gateway, client, self._wire, ask, key, account, visit.rid, pin, show_cost,
                                  visit.extra, self._passed(request.headers))
         return call
 
@@ -168,7 +177,41 @@ class Door:
     async def _fetch(self, request: Any) -> None:
         """Read key and account from the store, then go on as for a warm one."""
         request.state.caller = await self._gateway.keys.fetch(credentials_of(request.headers))
-        await self._follow(request, self._peek(request))
+        ask = self._peek(request)
+        if KEY_HEADER in request.headers and not ask.free:
+            await self._keyed(request, ask)
+        else:
+            await self._follow(request, ask)
+
+    async def _keyed(self, request: Any, ask: Ask) -> None:
+        """A call with an Idempotency-Key: make it, join the one that runs, or give its answer again."""
+        visit = request.state
+        found = await self._gateway.keyed.claim(visit.caller[1].id, key_of(request.headers[KEY_HEADER]),
+                                                digest_of(request.path, request.query, request.body), visit.rid)
+        if isinstance(found, dict):
+            replay(request, found)
+            return
+        found.attach(request)
+        if found.doc["rid"] == visit.rid:
+            visit.recording = found
+            try:
+                await self._follow(request, ask)
+                found.call = visit.work
+            except Refusal:
+                raise                   # it goes to all who wait, and gives the claim back
+            except BaseException:
+                visit.recording = None
+                found.gone(request)
+                found.release(self._turn_away)
+                raise
+        visit.work = found
+
+    def _turn_away(self, client: Any) -> None:
+        """The call that a client waited for was never begun."""
+        refusal = refuse("idempotency", "The call with this Idempotency-Key was given up before it began; try again.",
+                         code="idempotent_call_gone", retry_after_s=1)
+        client.answer(refusal.status, JSON, self._wire.refuse(refusal, client.state.rid),
+                      client.state.extra + refusal_headers(refusal))
 
     async def _follow(self, request: Any, ask: Ask) -> None:
         """Learn where an answer or a voice is kept that another process took note of, then go on."""
@@ -206,7 +249,7 @@ class Door:
         visit.work = None
         if refusal.status == 405:
             extra += b"Allow: %b\r\n" % self._methods.encode()
-        request.answer(refusal.status, JSON, self._wire.refuse(refusal, visit.rid), extra)
+        (visit.recording or request).answer(refusal.status, JSON, self._wire.refuse(refusal, visit.rid), extra)
 
     def _fault(self, request: Any) -> None:
         """Our fault: the trace stays in our log, the client gets the id to find it by."""

@@ -43,13 +43,13 @@ def main() -> int:
             proof = known[name].prove(Means(not given.short, given.seed, Path(folder), ends))
         wrong += proof.wrong
         rows.append(_row(name, claim(known[name]), given.seed, proof, time.monotonic() - started))
+        if given.write:
+            _write(rows[-1:])
     table = Table(*(word for word in HEAD if word != "claim"))
     for row in rows:
         table.add_row(row[0], *row[2:])
     console.print(table)
     console.print(_where(), style="dim")
-    if given.write:
-        _write(rows)
     return 1 if wrong else 0
 
 

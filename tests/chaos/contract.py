@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from functools import partial
 from urllib.parse import urlsplit
 
+from smartoken_plugins.mongo.store import open_mongo
+
 from smartoken.testing.proxy import FaultProxy
 from smartoken.testing.store_suite import CHECKS, check
-from smartoken_plugins.mongo.store import open_mongo
 from tests.chaos.proof import Means, Proof
 from tests.contracts.careful import Careful
 

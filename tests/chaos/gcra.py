@@ -8,10 +8,10 @@ import asyncio
 import random
 
 from redis.asyncio import Redis
+from smartoken_plugins.redis.gcra import SOURCE, Taking, cost_us, read, words
 
 from smartoken.adapters.memory import MemoryLimiter
 from smartoken.ports import Want
-from smartoken_plugins.redis.gcra import SOURCE, Taking, cost_us, read, words
 from tests.chaos.proof import Means, Proof
 
 LIMITS = ((1, 60), (7, 60), (60, 60), (600, 5), (10_000, 60), (1_000_003, 60), (150_000_000, 5))

@@ -6,17 +6,18 @@ document by its revision.
 """
 
 import asyncio
+import itertools
 import random
 
 from motor.motor_asyncio import AsyncIOMotorClient
+from smartoken_plugins.mongo.chains import Chains
+from smartoken_plugins.mongo.documents import Documents
+from smartoken_plugins.mongo.store import open_mongo
 
 from smartoken.adapters.clock import SystemClock
 from smartoken.domain.account import Declined, change, imbalance_u
 from smartoken.engine.chain import hash_of
 from smartoken.engine.ledger import Ledger
-from smartoken_plugins.mongo.chains import Chains
-from smartoken_plugins.mongo.documents import Documents
-from smartoken_plugins.mongo.store import open_mongo
 from tests.chaos.proof import Means, Proof
 
 TASKS, STEPS = 3, 3
@@ -119,7 +120,7 @@ async def _one(store, db, seed: int) -> tuple[int, int]:
     wrong = sum(imbalance_u(link.state) != 0 or link.hash != hash_of(link) or link.state["pockets"]["main"]["u"] < 0
                 for link in links)
     wrong += [link.seq for link in links] != list(range(1, len(links) + 1))
-    wrong += any(link.prev_hash != before.hash for before, link in zip(links, links[1:], strict=False))
+    wrong += any(link.prev_hash != before.hash for before, link in itertools.pairwise(links))
     once = 7 * any(link.op == f"topup:same.{seed}" for link in links)
     wrong += (links[-1].state["pockets"]["main"]["u"] if links else 0) != sum(paid) + once
     doc = await store.get("nodes", f"d{seed}")

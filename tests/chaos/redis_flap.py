@@ -9,16 +9,18 @@ import asyncio
 import random
 import time
 
+from smartoken_plugins.redis.limiter import open_redis
+
 from smartoken.ports import Want
 from smartoken.testing.proxy import FaultProxy
-from smartoken_plugins.redis.limiter import open_redis
 from tests.chaos.proof import Means, Proof
 from tests.servers import Server
 
 LIMITERS = 4
 WANTS = (Want("acct:a:rpm", 60, 1, 60), Want("acct:b:rpm", 6_000, 1, 60), Want("acct:c:tpm", 1_000_000, 0, 60),
          Want("channel:d:rpm", 1_200, 1, 5))
-WRONG_ANSWERS = (b"-ERR out of order\r\n", b"$5\r\nwrong\r\n", b":-1\r\n", b"*2\r\n:1\r\n:1\r\n", b"HTTP/1.1 200 OK\r\n\r\n")
+WRONG_ANSWERS = (b"-ERR out of order\r\n", b"$5\r\nwrong\r\n", b":-1\r\n", b"*2\r\n:1\r\n:1\r\n",
+                 b"HTTP/1.1 200 OK\r\n\r\n")
 
 
 class Liar:

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.console.kit import Person, model
+from tests.console.market_kit import open_market
 from tests.harness import Gateway
 
 
@@ -35,3 +36,15 @@ def new_gateway(tmp_path):
     gateway.start()
     yield gateway
     gateway.close()
+
+
+@pytest.fixture(scope="session")
+def market(tmp_path_factory):
+    """A gateway that sells something of every type and lets anybody sign up; see market_kit.py."""
+    gateway = open_market(tmp_path_factory.mktemp("market"))
+    yield gateway
+    gateway.owner.close()
+    try:
+        gateway.check_books()
+    finally:
+        gateway.close()

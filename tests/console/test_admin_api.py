@@ -111,7 +111,7 @@ def test_a_key_is_shown_once_and_revoked_everywhere(console, owner):
     text, kid = made["key"], made["kid"]
     for path in ("/keys", f"/keys/{kid}", f"/keys?acct={acct}", "/audit"):
         said = owner.api("GET", path).text
-        assert text not in said and "digest" not in said or path == "/audit"
+        assert text not in said and (path == "/audit" or "digest" not in said)
     call = lambda: console.post("/v1/chat/completions", {"model": "m", "messages": SAY, "max_tokens": 3}, text)
     assert call()[0] == 200
     changed = ok(owner.api("PATCH", f"/keys/{kid}", {"models": ["m"], "name": "renamed"}))
@@ -144,6 +144,49 @@ def test_usage_is_found_summed_and_exported(console, owner):
     assert table[0].startswith("rid,at_ms,acct") and [line.split(",")[0] for line in table[1:]] == rids[::-1]
     lines = owner.http.get(f"/admin/api/usage/export?acct={acct}&format=jsonl").text.splitlines()
     assert [json.loads(line)["rid"] for line in lines] == rids[::-1]
+
+
+def test_vouchers_are_shown_once_and_stopped(console, owner):
+    body = {"face_u": "5", "count": 3, "models": ["m"], "note": "spring"}
+    made = ok(owner.api("POST", "/vouchers", body), 201)
+    codes = [one["code"] for one in made["codes"]]
+    assert len(set(codes)) == 3
+    acct = ok(owner.api("POST", "/accounts", {"name": "Lucky"}), 201)["id"]
+    key = ok(owner.api("POST", "/keys", {"acct": acct}), 201)["key"]
+    assert console.post("/v1/vouchers/redeem", {"code": codes[0]}, key)[0] == 200
+    listed = ok(owner.api("GET", f"/vouchers?batch={made['batch']}"))["vouchers"]
+    assert sorted(row["redeemed"] for row in listed) == [0, 0, 1] and {row["face_u"] for row in listed} == {5_000_000}
+    assert not any(code in owner.api("GET", path).text for code in codes for path in ("/vouchers", "/audit"))
+    pockets = ok(owner.api("GET", f"/accounts/{acct}"))["pockets"]
+    assert [pocket["models"] for pocket in pockets if pocket["pocket"] != "main"] == [["m"]]
+    assert ok(owner.api("POST", f"/vouchers/{made['codes'][1]['id']}/stop"))["active"] is False
+    status, _, said = console.post("/v1/vouchers/redeem", {"code": codes[1]}, key)
+    assert (status, json.loads(said)["error"]["code"]) == (400, "voucher_stopped")
+    page = owner.form("/console/vouchers", face="2.50", count="2", uses="1")
+    assert page.status_code == 200 and page.text.count("stv-") == 2
+
+
+def test_a_refund_gives_back_at_most_what_was_charged(console, owner):
+    dear = model("dear", pricing={"input_per_mtok": "500", "output_per_mtok": "500"})
+    ok(owner.api("PUT", "/channels/dear", {"rev": 0, "channel": {
+        "provider": "vllm", "base_url": owner.api("GET", "/channels/well").json()["base_url"], "models": {"dear": "up"}}}))
+    ok(owner.api("PUT", "/models/dear", {"model": dear, "rev": 0}))
+    acct = ok(owner.api("POST", "/accounts", {"name": "Unhappy"}), 201)["id"]
+    ok(owner.api("POST", f"/accounts/{acct}/topups", {"amount_u": "5", "op": "unhappy-1"}))
+    key = ok(owner.api("POST", "/keys", {"acct": acct}), 201)["key"]
+    call = lambda: console.post("/v1/chat/completions", {"model": "dear", "messages": SAY, "max_tokens": 9}, key)
+    until(lambda: call()[0] == 200, "the new model on every worker")
+    rid = call()[1]["x-request-id"]
+    record = console.record(rid)
+    charged_u = record.cost_p // 1_000_000
+    body = {"amount_u": 100, "op": "r-1", "note": "it was wrong", "password": PASSWORD}
+    refused(owner.api("POST", f"/usage/{rid}/refunds", {**body, "password": "not mine at all"}), 401, "password")
+    for _ in range(2):
+        assert ok(owner.api("POST", f"/usage/{rid}/refunds", body))["amount_u"] == 100
+    assert ok(owner.api("POST", f"/usage/{rid}/refunds", {**body, "amount_u": 0, "op": "r-2"}))["amount_u"] == charged_u - 100
+    refused(owner.api("POST", f"/usage/{rid}/refunds", {**body, "amount_u": 1, "op": "r-3"}), 400, "excess")
+    page = owner.page(f"/console/usage/{rid}")
+    assert "Give it back" in page
 
 
 def test_no_other_field_is_a_filter(owner):

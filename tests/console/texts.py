@@ -6,7 +6,8 @@ import csv
 import re
 from pathlib import Path
 
-from smartoken.console import nav, page, widgets
+from smartoken.console import nav, page, shelf, site, widgets
+from smartoken.console.pages import dashboard, my_keys, playground
 from smartoken.console.pages.models import PRICES, TYPES
 from smartoken.domain import usage
 from smartoken.domain.account import KINDS
@@ -36,7 +37,19 @@ def texts() -> set[str]:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "translate" \
                     and node.args and isinstance(node.args[0], ast.Constant):
                 found.add(node.args[0].value)
-    return found - {""}
+    return (found | of_the_site()) - {""}
+
+
+def of_the_site() -> set[str]:
+    """What the pages for buyers say from tables: the bar, types and filters, lines of prices, modes, refusals."""
+    pages = (CONSOLE / "pages").glob("*.py")
+    said = {word for path in pages for word in re.findall(r'refuse\("\w+",\s*"([^"]+)"', path.read_text(encoding="utf-8"))
+            if path.name.startswith("my_") or path.stem in ("market", "sign_up", "dashboard", "playground")}
+    lines = (CONSOLE / "shelf.py").read_text(encoding="utf-8")
+    return said | {place.label for place in site.BAR} | {label for kind in shelf.TYPES.values() for label in kind[:2]} \
+        | {label for _, label in (*shelf.PRICES, *shelf.CONTEXTS, *my_keys.LIVES)} | set(shelf.SORTS) \
+        | set(dashboard.MEASURES.values()) | {mode[1] for mode in playground.MODES.values()} \
+        | set(re.findall(r'Line\("([^"]+)"', lines)) | set(re.findall(r'"(per [^"]+)"', lines))
 
 
 def known(language: str) -> dict[str, str]:

@@ -4,10 +4,10 @@ import asyncio
 import time
 
 import pytest
+from smartoken_plugins.mongo.store import open_mongo
 
 from smartoken.errors import ConfigError, StoreAway
 from smartoken.testing.store_suite import CHECKS, check, entry, record
-from smartoken_plugins.mongo.store import open_mongo
 from tests.contracts.careful import Careful
 from tests.servers import Missing, running
 

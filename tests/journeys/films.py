@@ -23,7 +23,7 @@ PLAYS = ("", "", "", "", "", "", "create:429", "create:400", "create:reset_befor
          "create:html", "poll:500", "poll:reset_before", "poll:html", "poll:task_failed", "poll:task_moderated",
          "poll:task_unknown", "link:403", "link:500", "link:short_length", "link:slow", "link:padded")
 REFUSED = ("create:429", "create:400")
-END_S = 240
+END_S = 120
 
 
 def run(folder: Path, count: int, kills: int, seed: int = 1) -> dict[str, int]:
@@ -71,7 +71,8 @@ def _ask(gateway: Gateway, client: Client, prompt: str) -> tuple[int, dict]:
         if status not in (0, 202) and answer.get("error", {}).get("code") not in ("store_away", "not_ready"):
             return status, answer
         time.sleep(0.3)
-    raise AssertionError(f"no answer for {prompt!r}")
+    job = next((job for job in jobs(gateway).values() if works_kit.prompt_of(job) == prompt), None)
+    raise AssertionError(f"no answer for {prompt!r}: {job}\n{gateway.tail()}")
 
 
 def _kill(gateway: Gateway, kills: int, luck: random.Random, over: threading.Event) -> int:

@@ -38,11 +38,11 @@ def mixed(number: int, chance: random.Random, slug: str) -> dict:
     return body
 
 
-async def call(http: aiohttp.ClientSession, body: dict) -> Call:
-    """One call; whatever breaks it, what had arrived is kept."""
+async def call(http: aiohttp.ClientSession, body: dict, url: str = "") -> Call:
+    """One call (to `url`, or the session's own); whatever breaks it, what had arrived is kept."""
     seen = Call(wanted=body["max_tokens"])
     try:
-        async with http.post("/v1/chat/completions", json=body) as answer:
+        async with http.post(f"{url}/v1/chat/completions", json=body) as answer:
             seen.status, seen.rid = answer.status, answer.headers.get("x-request-id", "")
             if body["stream"] and answer.status == 200:
                 async for line in answer.content:
@@ -52,7 +52,7 @@ async def call(http: aiohttp.ClientSession, body: dict) -> Call:
                 if answer.status == 200:
                     seen.got, seen.whole = whole["usage"]["completion_tokens"], True
                     seen.upstream = whole["id"].removeprefix("chatcmpl-")
-    except (aiohttp.ClientError, OSError):
+    except (aiohttp.ClientError, OSError, TimeoutError):
         seen.whole = False
     return seen
 

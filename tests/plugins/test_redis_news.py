@@ -4,10 +4,11 @@ import asyncio
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
-from smartoken.engine.snapshot import SnapshotKeeper
-from smartoken.testing.proxy import FaultProxy
 from smartoken_plugins import redis as plugin
 from smartoken_plugins.redis.news import CatalogNews
+
+from smartoken.engine.snapshot import SnapshotKeeper
+from smartoken.testing.proxy import FaultProxy
 from tests.engine.catalog_kit import GIFTS, channel, kit, model, until
 
 NEVER_S = 3600             # a poll that no test lives to see

@@ -4,15 +4,15 @@ import base64
 
 import msgspec
 import pytest
-
-from smartoken.errors import Refusal
-from smartoken.plugin import CANCELED, FAILED, GONE, MADE, RUNNING
 from smartoken_plugins import dashscope, volcengine
 from smartoken_plugins.dashscope import images as ali_images
 from smartoken_plugins.dashscope import videos as ali_videos
 from smartoken_plugins.volcengine import images as ark_images
 from smartoken_plugins.volcengine import videos as ark_videos
 from smartoken_plugins.wire_openai import images, multipart, videos
+
+from smartoken.errors import Refusal
+from smartoken.plugin import CANCELED, FAILED, GONE, MADE, RUNNING
 
 
 def encode(value):

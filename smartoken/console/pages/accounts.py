@@ -8,7 +8,7 @@ from smartoken.console.form import Form
 from smartoken.console.page import Page, link
 from smartoken.domain.money import usd_to_u
 from smartoken.strict import decode
-from smartoken.web.admin import accounts, keys, usage
+from smartoken.web.admin import accounts, keys
 
 DAYS = "30"
 
@@ -93,9 +93,8 @@ class One(Page):
         account = await self.ask(accounts.get_account(self.desk, id))
         books = await self.ask(accounts.books(self.desk, id, accounts.BooksQuery(before=self.text("before")))) if money else None
         found = await self.ask(keys.list_keys(self.desk, keys.KeyQuery(acct=id)))
-        sums = await self.ask(usage.sums(self.desk, usage.SumsQuery(by="day,model", days=DAYS, acct=id)))
-        chart = charts.stacked(sums["sums"], "model", "cost_p" if money else "calls", sums["since_day"], sums["until_day"],
-                               self.locale.translate("others"))
+        chart, _ = await self.ask(charts.stacked(self.desk, "model", "cost_p" if money else "calls", DAYS,
+                                                 self.locale.translate("others"), acct=id))
         self.render("account.html", title=account["name"] or id, charts=True, account=account, books=books,
                     keys=sorted(found["keys"], key=lambda one: -one["created_ms"]), chart=chart, refusal=refusal,
                     op=f"console-{secrets.token_hex(8)}", overdraft=figures.exact_u(account.get("overdraft_u")),

@@ -2,14 +2,16 @@
 
 from typing import Any
 
+from smartoken.console import figures
 from smartoken.console.form import Form, as_json, lines
 from smartoken.console.page import Page, link
-from smartoken.domain.documents import WIRE_NAMES
+from smartoken.domain.documents import WIRE_NAMES, ChannelDoc
+from smartoken.engine.catalogfile import WRITERS_OWN
 from smartoken.strict import decode
 from smartoken.web.admin import channels
 
 NEW = {"name": "", "provider": "", "base_url": "", "credential": "", "wire_api": [], "models": {}, "bridges": [],
-       "priority": 0, "weight": 100, "active": True, "rpm": 0, "tpm": 0, "max_inflight": 0, "proxy": "", "settings": {},
+       "costs": {}, "priority": 0, "weight": 100, "active": True, "rpm": 0, "tpm": 0, "max_inflight": 0, "proxy": "", "settings": {},
        "timeouts": {"first_byte_s": 120, "idle_s": 60, "total_s": 1800}, "cancel_stops_billing": None, "rev": 0,
        "problems": [], "wires": []}
 CANCEL = {"": None, "yes": True, "no": False}
@@ -46,7 +48,7 @@ class Edit(Page):
             self.go("/console/channels", "removed")
             return
         old = await self.ask(channels.get_channel(self.desk, name)) if name else NEW
-        fields = _fields(form, name)
+        fields = _fields(form, name, old)
         saved, refusal = await self.attempt(self._save(form, fields))
         if refusal is None:
             self.go(link("channels", saved["name"]), "saved")
@@ -67,7 +69,7 @@ class Edit(Page):
         models = channel["models"]
         self.render("channel.html", title=channel["name"] or self.locale.translate("New channel"), channel=channel, new=new,
                     refusal=refusal, providers=known["providers"], bridges=known["bridges"], wires=wires,
-                    models=lines(models) if isinstance(models, dict) else models, settings=as_json(channel["settings"]),
+                    models=lines(models) if isinstance(models, dict) else models, settings=as_json(channel["settings"]), costs=_cost_lines(channel["costs"]),
                     short={full: name for name, full in WIRE_NAMES.items()})
 
 
@@ -92,15 +94,37 @@ class Live(Page):
         self.render("channel_live.html", channel=await self.ask(channels.get_channel(self.desk, name)))
 
 
-def _fields(form: Form, name: str) -> dict[str, Any]:
+def _fields(form: Form, name: str, old: dict[str, Any]) -> dict[str, Any]:
+    """The channel as the form says it; what has no field there stays as it is."""
+    kept = {field: old[field] for field in ChannelDoc.model_fields if field in old and field not in (*NEW, *WRITERS_OWN)}
     return {
-        "name": name or form.text("name"), "provider": form.text("provider"), "base_url": form.text("base_url"),
+        **kept, "costs": _costs(form.pairs("costs"), old["costs"]), "name": name or form.text("name"), "provider": form.text("provider"), "base_url": form.text("base_url"),
         "wire_api": form.many("wire_api"), "models": form.pairs("models"), "bridges": form.many("bridges"),
         "priority": form.number("priority"), "weight": form.number("weight", 100), "active": form.flag("active"),
         "rpm": form.number("rpm"), "tpm": form.number("tpm"), "max_inflight": form.number("max_inflight"),
         "timeouts": {field: form.number(field, default) for field, default in NEW["timeouts"].items()},
         "cancel_stops_billing": CANCEL.get(form.text("cancel_stops_billing")), "proxy": form.text("proxy"),
         "settings": form.table("settings")}
+
+
+BY_TOKEN = ("input_per_mtok", "output_per_mtok", "cache_read_per_mtok")
+
+
+def _costs(pairs: dict[str, str], old: dict[str, Any]) -> dict[str, Any]:
+    """Lines such as `slug = input output [cached]`, in USD per million tokens. Costs of other kinds (by image, by
+    second), which `catalog apply` writes, stay."""
+    others = {slug: {name: amount for name, amount in pricing.items() if name not in BY_TOKEN and amount}
+              for slug, pricing in old.items()}
+    given = {slug: dict(zip(BY_TOKEN, amounts.split(), strict=False)) for slug, amounts in pairs.items()}
+    return {slug: found for slug in {**others, **given} if (found := {**others.get(slug, {}), **given.get(slug, {})})}
+
+
+def _cost_lines(costs: dict[str, Any]) -> str:
+    """The same lines from a stored channel."""
+    shown = {slug: " ".join(amount if isinstance(amount, str) else figures.exact_u(amount)
+                            for name in BY_TOKEN if (amount := pricing.get(name)) is not None)
+             for slug, pricing in costs.items()}
+    return "\n".join(f"{slug} = {amounts}" for slug, amounts in shown.items() if amounts)
 
 
 def routes(gateway) -> list[tuple]:

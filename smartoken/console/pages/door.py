@@ -1,11 +1,12 @@
 """The pages before the sign-in: the first run, signing in and out."""
 
-from urllib.parse import urlsplit
+import re
 
 from smartoken.console.page import HOME, SIGN_IN, Page
 from smartoken.errors import refuse
 
 WELCOME = "/console/welcome"
+OURS = re.compile(r"/(?!/)[!-\[\]-~]*")       # a path of this site: no second slash, backslash, space or control
 
 
 class Open(Page):
@@ -68,7 +69,7 @@ class SignIn(Open):
         who = await self.ask(people.who(session))
         await self.ask(self.gateway.audit.write(name, "people.sign-in", f"people/{name}", ip=self.ip))
         self.give_cookie(session)
-        self.go(self._next() if who.role != "user" else "/")
+        self.go(self._next() if who.role != "user" or not self._next().startswith(HOME) else "/dashboard")
 
     def _show(self, refusal=None) -> None:
         self.set_status(refusal.status if refusal else 200)
@@ -78,11 +79,9 @@ class SignIn(Open):
                     name=self.text("name"))
 
     def _next(self) -> str:
-        """Where to go afterwards: a page of the console, never another site."""
+        """Where to go afterwards: a page of ours, never another site."""
         wanted = self.text("next")
-        parts = urlsplit(wanted)
-        ours = not parts.scheme and not parts.netloc and (parts.path == HOME or parts.path.startswith(HOME + "/"))
-        return wanted if ours and "\\" not in wanted else HOME
+        return wanted if OURS.fullmatch(wanted) else self.home
 
 
 class SignOut(Page):

@@ -3,9 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from smartoken.console.form import Form
+from smartoken.console.form import Form, day_end
 from smartoken.console.page import Page, link
-from smartoken.errors import ConfigError
 from smartoken.strict import decode
 from smartoken.web.admin import keys
 
@@ -80,18 +79,8 @@ class One(Page):
 
 
 def _fields(form: Form) -> dict[str, Any]:
-    return {"name": form.text("name"), "models": form.words("models"), "exp_ms": _ms(form.text("exp")),
+    return {"name": form.text("name"), "models": form.words("models"), "exp_ms": day_end(form.text("exp")),
             "rpm": form.number("rpm"), "tpm": form.number("tpm"), "show_cost": form.flag("show_cost")}
-
-
-def _ms(date: str) -> int:
-    """The end of a day in UTC, in ms; 0 for none."""
-    if not date:
-        return 0
-    try:
-        return int(datetime.fromisoformat(f"{date}T23:59:59+00:00").timestamp() * 1000)
-    except ValueError:
-        raise ConfigError(f"the key: 'exp': {date!r} is no date; write it like 2027-01-31") from None
 
 
 def _date(ms: int) -> str:

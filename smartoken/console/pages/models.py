@@ -5,6 +5,8 @@ from typing import Any
 from smartoken.console import figures
 from smartoken.console.form import Form, as_json, lines
 from smartoken.console.page import Page, link
+from smartoken.domain.documents import ModelDoc
+from smartoken.engine.catalogfile import WRITERS_OWN
 from smartoken.errors import ConfigError
 from smartoken.strict import decode
 from smartoken.web.admin import models
@@ -115,8 +117,10 @@ def _url(slug: str) -> str:
 
 
 def _fields(form: Form, slug: str, old: dict[str, Any]) -> dict[str, Any]:
+    """The model as the form says it; what has no field there stays as it is."""
+    kept = {name: old[name] for name in ModelDoc.model_fields if name in old and name not in (*NEW, *WRITERS_OWN)}
     return {
-        "slug": slug or form.text("slug"), "type": form.text("type") or "llm",
+        **kept, "slug": slug or form.text("slug"), "type": form.text("type") or "llm",
         "owned_by": form.text("owned_by") or "smartoken", "title": form.text("title"),
         "description": form.text("description"), "category": form.text("category"), "pricing": _pricing(form),
         "available_sizes": form.words("available_sizes"), "available_ratios": form.words("available_ratios"),

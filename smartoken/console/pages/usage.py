@@ -1,7 +1,12 @@
 """Usage: the chart and the sums, the rows, one request found by its trace id, exports."""
 
+import secrets
+from typing import Any
+
 from smartoken.console import charts
-from smartoken.console.page import Page
+from smartoken.console.form import Form
+from smartoken.console.page import Page, link
+from smartoken.strict import decode
 from smartoken.web.admin import usage
 
 RANGES = ("7", "30", "90", "365")
@@ -23,14 +28,12 @@ class Usage(Page):
         split = self.text("split") if self.text("split") in SPLITS else "model"
         measures = MEASURES if money else MEASURES[1:]
         measure = self.text("measure") if self.text("measure") in measures else measures[0]
-        by_day = await self.ask(usage.sums(self.desk, usage.SumsQuery(by=f"day,{split}", days=days, **where)))
-        by_split = await self.ask(usage.sums(self.desk, usage.SumsQuery(by=split, days=days, **where)))
+        chart, by_split = await self.ask(charts.stacked(self.desk, split, measure, days, self.locale.translate("others"),
+                                                        **where))
         whole = await self.ask(usage.sums(self.desk, usage.SumsQuery(by="", days=days, **where)))
         status = self.text("status")
         rows = await self.ask(usage.rows(self.desk, usage.RowsQuery(
-            **where, status=status, before=self.text("before"), since_ms=str(by_day["since_day"] * usage.DAY_MS))))
-        chart = charts.stacked(by_day["sums"], split, measure, by_day["since_day"], by_day["until_day"],
-                               self.locale.translate("others"))
+            **where, status=status, before=self.text("before"), since_ms=str(by_split["since_day"] * usage.DAY_MS))))
         query = {**where, "days": days, "split": split, "measure": measure, "status": status}
         template = "usage_rows.html" if self.request.headers.get("HX-Target") == "rows" else "usage.html"
         self.render(template, title=self.locale.translate("Usage"), charts=True, where=where, days=days, split=split,
@@ -54,7 +57,22 @@ class One(Page):
     key = "usage"
     permission = "usage.read"
 
-    async def get(self, rid: str) -> None:
+    async def post(self, rid: str) -> None:
+        self.demand("money.write")
+        form = Form(self)
+        _, refusal = await self.attempt(self._refund(rid, form))
+        if refusal is None:
+            self.go(link("usage", rid), "moved")
+            return
+        self.set_status(refusal.status)
+        await self.get(rid, refusal)
+
+    async def _refund(self, rid: str, form: Form) -> None:
+        await usage.refund(self.desk, rid, decode(usage.RefundBody, {
+            "amount_u": form.usd("amount") or 0, "op": form.text("op"), "note": form.text("note"),
+            "password": form.secret("password")}, "the refund"))
+
+    async def get(self, rid: str, wrong: Any = None) -> None:
         row, refusal = await self.attempt(usage.one(self.desk, rid))
         if refusal is not None:
             self.set_status(refusal.status)
@@ -66,7 +84,8 @@ class One(Page):
         for attempt in row["attempts"]:
             steps.append((attempt, 100 * at / total, max(0.6, 100 * attempt["ms"] / total)))
             at += attempt["ms"]
-        self.render("request.html", title=self.locale.translate("Request"), row=row, steps=steps)
+        self.render("request.html", title=self.locale.translate("Request"), row=row, steps=steps, refusal=wrong,
+                    op=f"console-{secrets.token_hex(8)}")
 
 
 class Export(Page):

@@ -16,6 +16,14 @@
       button.setAttribute("aria-expanded", open);
       if (open) document.querySelector(".side a").focus();
     },
+    save(button) {
+      const link = document.createElement("a");
+      const lines = document.querySelector(button.dataset.from).textContent.trim().split("\n").filter((line) => line.trim());
+      link.href = URL.createObjectURL(new Blob([lines.join("\n") + "\n"], { type: "text/csv" }));
+      link.download = button.dataset.name;
+      link.click();
+      URL.revokeObjectURL(link.href);
+    },
     async copy(button) {
       await navigator.clipboard.writeText(document.querySelector(button.dataset.from).textContent.trim());
       const label = button.querySelector("span");
@@ -92,9 +100,17 @@
   const short_number = (value) => new Intl.NumberFormat(root.lang, { notation: "compact", maximumSignificantDigits: 3 }).format(value);
   const redraw = () => { for (const box of charts.keys()) if (box.isConnected) drawn(box); else charts.delete(box); };
   let waiting;
-  addEventListener("resize", () => { clearTimeout(waiting); waiting = setTimeout(redraw, 120); });
+  addEventListener("resize", () => { clearTimeout(waiting); waiting = setTimeout(() => { redraw(); reach(document); }, 120); });
+
+  // A table that is wider than its place is scrolled by keyboard as well.
+  const reach = (within) => {
+    for (const part of within.querySelectorAll(".scroll")) {
+      if (part.scrollWidth > part.clientWidth) part.tabIndex = 0; else part.removeAttribute("tabindex");
+    }
+  };
 
   const dress = (within) => {
+    reach(within);
     times(within);
     if (window.uPlot) within.querySelectorAll(".chart[data-chart]").forEach(drawn);
     within.querySelectorAll("[data-shows]").forEach(shows);

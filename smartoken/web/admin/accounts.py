@@ -147,10 +147,9 @@ async def adjust(desk: Desk, id: str, body: AdjustBody) -> dict[str, Any]:
     """Add or take by a decision, once per `op`; the password of whoever decides is asked for again."""
     await _stored(desk, id)
     await desk.proves(body.password)
-    note = f"{body.note} ({desk.who.name})"
     ledger = desk.gateway.ledger
     before = (await ledger.balance(id)).seq
-    entry = await ledger.adjust(id, body.amount_u, body.op, note, below_zero=body.below_zero)
+    entry = await ledger.adjust(id, body.amount_u, body.op, body.note, actor=desk.who.name, below_zero=body.below_zero)
     _same(entry, body)
     if entry.seq > before:
         await desk.audit("accounts.adjust", f"accounts/{id}", None, {"amount_u": body.amount_u, "op": body.op}, body.note)

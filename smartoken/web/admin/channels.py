@@ -92,16 +92,18 @@ async def _live(desk: Desk) -> dict[str, dict[str, Any]]:
                 one[name] += row[name]
             for name in ("first_ms", "rest_ms", "out_ms"):
                 one[name] = max(one[name], row[name])
+            one["probing"] = one["probing"] or row.get("ejected", False)
             one["models"].append(row)
         for channel, alarm in doc["alarms"].items():
             found.setdefault(channel, _blank())["alarm"] = alarm
     for one in found.values():
-        one["state"] = "out of service" if one["out_ms"] else "resting" if one["rest_ms"] else "up"
+        one["state"] = ("out of service" if one["out_ms"] else "resting" if one["rest_ms"] else
+                        "being tried" if one["probing"] else "up")
     return found
 
 
 def _blank() -> dict[str, Any]:
-    return {"inflight": 0, "good": 0, "bad": 0, "first_ms": 0, "rest_ms": 0, "out_ms": 0, "state": "", "alarm": "",
+    return {"inflight": 0, "good": 0, "bad": 0, "first_ms": 0, "rest_ms": 0, "out_ms": 0, "probing": False, "state": "", "alarm": "",
             "models": []}
 
 

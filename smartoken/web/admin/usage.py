@@ -9,8 +9,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from pydantic import Field
 
+from smartoken.domain.pricing import Micro
 from smartoken.domain.usage import SUM_FIELDS, USAGE_FIELDS, UsageRecord, UsageSum
 from smartoken.engine.changes import every
+from smartoken.engine.refunds import refund as give_back
 from smartoken.errors import refuse
 from smartoken.strict import Strict
 from smartoken.web.admin.desk import Desk, missing
@@ -18,6 +20,7 @@ from smartoken.web.admin.operation import File, Operation
 
 DAY_MS = 86_400_000
 PAGE = 50
+SUMS_MOST = 5000
 MONEY = frozenset({"cost_p", "upstream_p", "split", "price_rev", "lease"})
 Millis = Annotated[str, Field(pattern=r"^[0-9]{0,15}$")]
 Days = Annotated[str, Field(pattern=r"^[0-9]{1,3}$")]
@@ -56,6 +59,15 @@ class ExportQuery(RowsQuery):
     format: Literal["csv", "jsonl"] = "csv"
 
 
+class RefundBody(Strict):
+    """`amount_u` 0: all that is left of what was charged. `op` is the idempotency key, `note` the reason."""
+
+    amount_u: Micro = 0
+    op: Annotated[str, Field(min_length=1, max_length=120)]
+    note: Annotated[str, Field(min_length=3, max_length=500)]
+    password: str = Field(default="", repr=False)
+
+
 async def rows(desk: Desk, query: RowsQuery) -> dict[str, Any]:
     """A page of usage records, newest first; `next` is the `before` of the next page."""
     found = await desk.gateway.store.usage_page(
@@ -66,13 +78,13 @@ async def rows(desk: Desk, query: RowsQuery) -> dict[str, Any]:
 
 
 async def sums(desk: Desk, query: SumsQuery) -> dict[str, Any]:
-    """Sums over days, by cost the highest first, or by day."""
+    """Sums over days, by cost the highest first, or by day; at most SUMS_MOST of them."""
     by = tuple(name for name in query.by.split(",") if name)
     if not set(by) <= set(SUM_FIELDS) or len(set(by)) != len(by):
         raise refuse("invalid_request", f"'by' takes {', '.join(SUM_FIELDS)}, parted by commas.", param="by")
     until = today() + 1
     found = await desk.gateway.store.usage_sums(by, query.where(), since_day=until - int(query.days), until_day=until,
-                                                limit=5000)
+                                                limit=SUMS_MOST)
     return {"by": list(by), "since_day": until - int(query.days), "until_day": until,
             "sums": [_sum(desk, one) for one in found]}
 
@@ -90,6 +102,18 @@ async def one(desk: Desk, rid: str) -> dict[str, Any]:
     account = await desk.gateway.catalog.get("accounts", found[0].acct)
     row["acct_name"] = account["name"] if account else ""
     return row
+
+
+async def refund(desk: Desk, rid: str, body: RefundBody) -> dict[str, Any]:
+    """Give back what a request was charged, all or some of it, once per `op`; the password is asked for again."""
+    await desk.proves(body.password)
+    found = await desk.gateway.store.usage_page({"rid": rid}, limit=1)
+    if not found:
+        raise missing("request", rid)
+    entry = await give_back(desk.gateway.ledger, found[0].acct, rid, body.amount_u, body.op, reason=body.note,
+                            actor=desk.who.name)
+    await desk.audit("usage.refund", f"usage/{rid}", None, {"amount_u": entry.delta["u"], "op": body.op}, body.note)
+    return {"rid": rid, "amount_u": entry.delta["u"], "seq": entry.seq}
 
 
 async def export(desk: Desk, query: ExportQuery) -> File:
@@ -171,5 +195,6 @@ OPERATIONS = [
     Operation("GET", "/usage", "usage.read", "Usage records, newest first", rows, query=RowsQuery),
     Operation("GET", "/usage/sums", "usage.read", "Sums by day, account, key, model, channel", sums, query=SumsQuery),
     Operation("GET", "/usage/export", "usage.read", "Usage records as a file", export, query=ExportQuery),
+    Operation("POST", "/usage/{rid}/refunds", "money.write", "Give back what a request was charged", refund, RefundBody),
     Operation("GET", "/usage/{rid}", "usage.read", "One request by its trace id", one),
 ]

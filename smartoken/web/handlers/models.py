@@ -8,7 +8,6 @@ import msgspec
 from smartoken.errors import refuse
 from smartoken.web.app import ApiHandler
 
-
 _AMOUNTS = {"type": "object", "additionalProperties": {"type": ["integer", "object"]}}
 MODEL = {
     "type": "object", "required": ["id", "object", "created", "owned_by", "model_type", "pricing"], "properties": {

@@ -1,0 +1,72 @@
+"""Vouchers: made in batches (their codes are in that one answer), listed, stopped."""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from smartoken.domain.documents import Count, Slug
+from smartoken.domain.pricing import Micro
+from smartoken.strict import Strict
+from smartoken.web.admin.desk import Desk
+from smartoken.web.admin.operation import Operation
+
+PAGE, BATCH_MOST = 50, 5000
+
+
+class VoucherBody(Strict):
+    """`count` vouchers of `face_u` each. Empty `models`: credit for all. Times in ms, 0: never; `days` counts from the
+    redeeming. `uses`: how many accounts may redeem one, each once."""
+
+    face_u: Micro
+    count: Annotated[int, Field(ge=1, le=BATCH_MOST)] = 1
+    models: list[Slug] = Field(default_factory=list)
+    prio: Count = 0
+    exp_ms: Count = 0
+    days: Count = 0
+    uses: Annotated[int, Field(ge=1)] = 1
+    until_ms: Count = 0
+    note: Annotated[str, Field(max_length=500)] = ""
+
+
+class VoucherQuery(Strict):
+    """`batch`: of one batch. `after`: `next` of the page before."""
+
+    batch: str = ""
+    after: str = ""
+
+
+async def create(desk: Desk, body: VoucherBody) -> dict[str, Any]:
+    """The new vouchers with their codes: this once, never again."""
+    fields = body.model_dump()
+    made = await desk.gateway.vouchers.create(fields.pop("face_u"), fields.pop("count"), **fields)
+    batch = made[0][1].batch
+    await desk.audit("vouchers.create", f"vouchers/{batch}", None, body.model_dump())
+    return {"batch": batch, "codes": [{"code": code, "id": voucher.id} for code, voucher in made]}
+
+
+async def list_vouchers(desk: Desk, query: VoucherQuery) -> dict[str, Any]:
+    """A page of vouchers, without their codes, each with how often it was redeemed."""
+    gateway = desk.gateway
+    found = await gateway.store.find("vouchers", {"batch": query.batch} if query.batch else None, after=query.after,
+                                     limit=PAGE + 1)
+    rows = []
+    for doc in found[:PAGE]:
+        claims = await gateway.store.find("claims", {"voucher": doc["id"]}, limit=doc["uses"])
+        rows.append({**{name: value for name, value in doc.items() if name not in ("_id", "rev")},
+                     "redeemed": len(claims), "accounts": [claim["acct"] for claim in claims[:5]]})
+    return {"vouchers": rows, "next": found[PAGE - 1]["_id"] if len(found) > PAGE else ""}
+
+
+async def stop(desk: Desk, id: str) -> dict[str, Any]:
+    """No more redeeming of it; what was redeemed stays."""
+    voucher = await desk.gateway.vouchers.stop(id)
+    await desk.audit("vouchers.stop", f"vouchers/{id}", {"active": True}, {"active": voucher.active})
+    return {"id": id, "active": voucher.active}
+
+
+OPERATIONS = [
+    Operation("GET", "/vouchers", "money.read", "Vouchers, without their codes", list_vouchers, query=VoucherQuery),
+    Operation("POST", "/vouchers", "money.write", "Make vouchers; their codes are in this answer only", create, VoucherBody,
+              status=201),
+    Operation("POST", "/vouchers/{id}/stop", "money.write", "Stop a voucher", stop),
+]

@@ -1,0 +1,65 @@
+"""POST /v1/quote: what would this call hold and cost at most? Nothing is called, held or charged.
+
+The body is that of the call itself; `?path=` says which call it is, /v1/chat/completions unless told otherwise. The
+most it can cost is a token for each byte of the prompt and all the output it allows; what it will probably be is less.
+"""
+
+from typing import Any
+
+from smartoken.domain.hold import burning_order
+from smartoken.domain.money import ceil_u
+from smartoken.engine import admission, routing
+from smartoken.errors import Refusal, StoreAway, refuse
+from smartoken.web.app import ApiHandler
+from smartoken.web.caller import caller_of
+
+CHAT = "/v1/chat/completions"
+
+
+class Quote(ApiHandler):
+    def initialize(self, gateway: Any) -> None:
+        self.gateway = gateway
+
+    async def post(self) -> None:
+        gateway = self.gateway
+        key, account = await caller_of(gateway, self.request)
+        path = self.get_query_argument("path", CHAT)
+        paths = gateway.registry.paths
+        wire = paths.get(path) or next((paths[start] for start in paths if start.endswith("/") and path.startswith(start)),
+                                       None)
+        if wire is None:
+            raise refuse("invalid_request", f"No quote can be made for the path '{path[:100]}'; 'path' is one of: "
+                         f"{', '.join(sorted(paths))}.", code="unknown_path", param="path")
+        body = self.request.body
+        ask = wire.peek(body) if wire.peek_at is None else wire.peek_at("POST", path, "", body)
+        model = admission.model_for(gateway.snapshots.current, key, ask.slug)
+        routing.routes_of(model, ask.wire, None)
+        admission.take_cost_limit(ask)
+        need = admission.need_of(model, ask)
+        estimate = gateway.estimate(model.slug)
+        try:
+            head = await gateway.ledger.head(account.id)
+            balance = await gateway.ledger.balance(account.id)
+        except StoreAway:
+            raise refuse("upstream", "The balance cannot be read at the moment.", code="store_away",
+                         retry_after_s=2) from None
+        order = burning_order(head.state, model.slug, gateway.clock.now_ms()) if head else []
+        usable_u = sum(max(0, balance.pockets[name]["u"]) for name in order if name in balance.pockets)
+        usable_u += balance.leased_u + account.overdraft_u
+        self.send({"object": "quote", "model": model.slug, "price": model.price.rev,
+                   "input_tokens_at_most": need.prompt, "output_tokens_at_most": need.output,
+                   "cost_at_most_micro_usd": ceil_u(need.full_p),
+                   "hold_micro_usd": ceil_u(min(need.full_p, admission.ceiling_p(model, estimate, ask))),
+                   "pockets": order, "usable_micro_usd": usable_u,
+                   "output_tokens_affordable": need.output_for(usable_u * 1_000_000),
+                   "affordable": usable_u * 1_000_000 >= need.span(ask.choices).least_p})
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        cause = kwargs["exc_info"][1] if "exc_info" in kwargs else None
+        if isinstance(cause, Refusal):
+            self.gateway.metrics.refusal("/v1/quote", cause.status)
+        super().write_error(status_code, **kwargs)
+
+
+def routes(gateway: Any) -> list:
+    return [(r"/v1/quote", Quote, {"gateway": gateway})]
