@@ -30,7 +30,8 @@ class Overview(Page):
         nodes = await self.ask(figures.nodes(self.gateway.store, self.gateway.clock.now_ms()))
         self.render("overview.html", title=self.locale.translate("Overview"), charts=True, today=now, yesterday=before,
                     month=month, chart=chart, accounts=accounts["sums"][:6],
-                    names={acct: found["name"] for acct, found in names.items() if found}, recent=recent["rows"][:8], live=live,
+                    names={acct: found["name"] for acct, found in names.items() if found}, recent=recent["rows"][:8],
+                    live=live,
                     nodes=nodes, days=DAYS, steps=self._first_steps(live))
 
     def _first_steps(self, live: list) -> list[tuple[bool, str, str]]:
