@@ -4,7 +4,7 @@ import json
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -56,18 +56,18 @@ def test_its_examples_work(gateway, client, document, path):
 
 
 def test_the_gateway_keeps_to_it(gateway, client, document):
-    """A short run of schemathesis over every operation: no 5xx of ours, answers as described."""
-    schema = schemathesis.openapi.from_dict(document)
-    for result in schema.get_all_operations():
+    """A short run of schemathesis over every operation that is described in detail: no 5xx, answers as they are said."""
+    called: dict[str, int] = {}
+    for result in schemathesis.openapi.from_dict(document).get_all_operations():
         operation = result.ok()
-        if operation.path.startswith(("/v1beta", "/v1/videos", "/v1/images", "/v1/messages", "/v1/responses")):
-            continue    # not described in detail here
+        if "Other dialects" in (tags := operation.definition.raw["tags"]) or "Images and videos" in tags:
+            continue
 
         @settings(max_examples=6, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @given(case=operation.as_strategy())
         def keeps(case):
+            called[case.operation.label] = called.get(case.operation.label, 0) + 1
             case.call_and_validate(base_url=gateway.url, checks=CHECKS,
                                    headers={"Authorization": f"Bearer {client.key}"})
-        operation.as_strategy()
-        from hypothesis import given
-
-        given(case=operation.as_strategy())(keeps)()
+        keeps()
+    assert len(called) >= 20 and "POST /api/v1/chat/completions" in called, called
