@@ -1,5 +1,7 @@
 """OpenAI itself, and whoever copies it to the letter."""
 
+from smartoken_plugins.wire_openai.voices import VOICES
+
 from smartoken.plugin import BROKE, CALLER, COOL, ELSEWHERE, MISSING, Provider, hookimpl
 
 # insufficient_quota and credit_balance_exhausted come as 429, yet no waiting helps: the account can't pay.
@@ -23,6 +25,6 @@ def smartoken_providers():
     return [Provider("openai", title="OpenAI", base_url="https://api.openai.com/v1",
                      docs="https://platform.openai.com/docs/api-reference",
                      speaks={"openai.chat": "/chat/completions", "openai.responses": "/responses",
-                             "openai.embeddings": "/embeddings", "openai.images": "/images/generations"},
-                     errors=ERRORS,
-                     quirks={"output_limit": "max_completion_tokens"})]
+                             "openai.embeddings": "/embeddings", "openai.images": "/images/generations",
+                             "openai.speech": "/audio/speech", "openai.transcriptions": "/audio/transcriptions"},
+                     errors=ERRORS, voices=VOICES, quirks={"output_limit": "max_completion_tokens"})]

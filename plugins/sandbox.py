@@ -50,7 +50,8 @@ def base_url() -> str:
 def smartoken_providers():
     return [Provider("sandbox", title="Sandbox", base_url=base_url, needs_credential=False,
                      speaks={"openai.chat": "/chat/completions", "openai.responses": "/responses",
-                             "openai.embeddings": "/embeddings", "openai.images": "/images/generations",
+                             "openai.embeddings": "/embeddings", "openai.speech": "/audio/speech",
+                             "openai.transcriptions": "/audio/transcriptions", "openai.images": "/images/generations",
                              "openai.videos": videos.PATH},
                      makers={"openai.videos": replace(videos.MAKER, pace_s=(0.5, 0.5))})]
 

@@ -10,4 +10,5 @@ from smartoken.plugin import Provider, hookimpl
 def smartoken_providers():
     return [Provider("vllm", title="vLLM / SGLang / own server", docs="https://docs.vllm.ai",
                      speaks={"openai.chat": "/chat/completions", "openai.responses": "/responses",
-                             "openai.embeddings": "/embeddings"}, needs_credential=False)]
+                             "openai.embeddings": "/embeddings", "openai.speech": "/audio/speech",
+                             "openai.transcriptions": "/audio/transcriptions"}, needs_credential=False)]

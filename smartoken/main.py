@@ -43,7 +43,7 @@ from smartoken.plugin import loader
 from smartoken.plugin.host import Host
 from smartoken.secrets import resolve
 from smartoken.upstream.pool import Pool
-from smartoken.web.app import make_app
+from smartoken.web.app import found_routes, make_app
 from smartoken.web.door import Door, HotPaths
 from smartoken.web.http1 import Edge
 from smartoken.web.render import renderer
@@ -157,7 +157,7 @@ async def open_server(conf: Conf, gateway: Gateway, host: Host, stack: contextli
                       for path, wire in registry.paths.items()})
     edge = Edge(connections_max=conf.server.max_connections or sys.maxsize,
                 connections_per_ip=conf.server.max_connections_per_ip or sys.maxsize)
-    app = make_app(gateway, [*console.routes(gateway), *registry.handlers], TraceHeaders(registry.paths))
+    app = make_app([*found_routes(gateway), *console.routes(gateway), *registry.handlers], TraceHeaders(registry.paths))
     stack.push_async_callback(console.close)
     server = FrontServer(app, doors, renderer(registry), edge)
     stack.push_async_callback(server.close)

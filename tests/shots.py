@@ -1,6 +1,7 @@
 """`python -m tests.shots`: every page of the console in both themes (and some in Chinese and on a phone) as PNGs in
 var/shots/, from a gateway of its own with some traffic. To be looked at before a change of the looks is called done."""
 
+import re
 import shutil
 import sys
 import tempfile
@@ -20,6 +21,9 @@ PAGES = ("", "usage", "models", "models/new", "models/acme%2Flarge", "models/acm
          "channels/acme", "accounts", "accounts/{acct}", "keys", "keys/new", "keys/{kid}", "usage/{rid}", "usage/nothing",
          "vouchers", "system", "plugins", "people", "audit", "me")
 DOORS = ("sign-in",)
+# The pages for buyers, before and after the sign-in.
+MARKET = ("/", "/models?view=table", "/models/acme/large", "/models/sandbox/film", "/models/none", "/playground", "/sign-up")
+OWN = ("/dashboard", "/keys", "/usage", "/account", "/vouchers", "/password", "/playground", "/playground?mode=images")
 LOOKS = (("light", "en-US", 1280, PAGES), ("dark", "en-US", 1280, PAGES), ("light", "zh-CN", 1280, PAGES),
          ("dark", "zh-CN", 360, PAGES))
 
@@ -49,6 +53,7 @@ def fill(gateway: Gateway, upstream: UpstreamProcess, owner: Person) -> dict[str
                 if slug == "acme/large":
                     known.setdefault("rid", headers["x-request-id"])
         known |= {"acct": acct, "kid": key["kid"]}
+    owner.form("/account", acct=known["acct"])
     owner.api("POST", "/vouchers", {"face_u": "5", "count": 4, "models": ["acme/small"], "note": "welcome"})
     gateway.record(known["rid"])
     return known
@@ -79,6 +84,7 @@ def shoot(gateway: Gateway, owner: Person, known: dict[str, str]) -> list[str]:
     wrong = []
     with browser() as chromium:
         for theme, language, width, pages in LOOKS:
+            wrong += shoot_market(gateway, owner, chromium, theme, language, width)
             context = chromium.new_context(color_scheme=theme, locale=language, viewport={"width": width, "height": 860})
             page = context.new_page()
             for path in (*DOORS, *pages):
@@ -92,6 +98,24 @@ def shoot(gateway: Gateway, owner: Person, known: dict[str, str]) -> list[str]:
                 if answer.status >= 500 or page.evaluate("document.documentElement.scrollWidth") > width:
                     wrong.append(f"{address} in {theme}, {language}, {width}: status {answer.status}, or too wide")
             context.close()
+    return wrong
+
+
+def shoot_market(gateway: Gateway, owner: Person, chromium, theme: str, language: str, width: int) -> list[str]:
+    """The pages for buyers in one look; what was wrong."""
+    wrong = []
+    context = chromium.new_context(color_scheme=theme, locale=language, viewport={"width": width, "height": 860})
+    page = context.new_page()
+    for at, address in enumerate((*MARKET, *OWN)):
+        if at == len(MARKET):
+            context.add_cookies([{"name": "smartoken", "value": owner.http.cookies["smartoken"], "url": gateway.url}])
+        answer = page.goto(gateway.url + address)
+        page.wait_for_load_state("networkidle")
+        name = re.sub(r"[^a-z]+", "-", address).strip("-") or "landing"
+        page.screenshot(path=OUT / f"{'own' if at >= len(MARKET) else 'market'}-{name}-{theme}-{language}-{width}.png", full_page=True)
+        if answer.status >= 500 or page.evaluate("document.documentElement.scrollWidth") > width:
+            wrong.append(f"{address} in {theme}, {language}, {width}: status {answer.status}, or too wide")
+    context.close()
     return wrong
 
 

@@ -4,7 +4,7 @@ Keys are bound to a region: put the region's base URL on the channel (dashscope-
 host). Error codes come in lower case here and in CamelCase where the native API shines through. `Arrearage` is a 400.
 """
 
-from smartoken_plugins.dashscope import images, videos
+from smartoken_plugins.dashscope import images, speech, videos
 
 from smartoken.plugin import BROKE, CALLER, COOL, CREDENTIAL, MISSING, RETRY, Provider, hookimpl
 
@@ -48,5 +48,16 @@ def smartoken_providers():
                      docs="https://help.aliyun.com/zh/model-studio/",
                      speaks={"openai.chat": "/chat/completions", "openai.embeddings": "/embeddings",
                              "openai.images": images.SYNC,
-                             "openai.videos": videos.PATH},
-                     makers={"openai.images": images.MAKER, "openai.videos": videos.MAKER}, errors=ERRORS)]
+                             "openai.videos": videos.PATH, speech.NAME: speech.PATH},
+                     makers={"openai.images": images.MAKER, "openai.videos": videos.MAKER}, errors=ERRORS,
+                     voices=speech.VOICES)]
+
+
+@hookimpl
+def smartoken_wires():
+    return [speech.WIRE]
+
+
+@hookimpl
+def smartoken_bridges():
+    return [speech.BRIDGE]

@@ -1,10 +1,18 @@
 """The wires that OpenAI's SDKs speak. A wire is a file here and a line in smartoken_wires."""
 
-from smartoken_plugins.wire_openai import chat, embeddings, images, responses, videos
+from smartoken_plugins.wire_openai import (
+    chat,
+    embeddings,
+    images,
+    responses,
+    speech,
+    transcriptions,
+    videos,
+)
 
 from smartoken.plugin import hookimpl
 
 
 @hookimpl
 def smartoken_wires():
-    return [chat.WIRE, responses.WIRE, embeddings.WIRE, images.WIRE, videos.WIRE]
+    return [chat.WIRE, speech.WIRE, transcriptions.WIRE, responses.WIRE, embeddings.WIRE, images.WIRE, videos.WIRE]

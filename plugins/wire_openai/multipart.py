@@ -45,9 +45,9 @@ def _parameter(value: str, name: str) -> str:
     return found if isinstance(found, str) else ""
 
 
-def write(parts: list[Part]) -> tuple[bytes, str]:
-    """(body, content type) of the parts."""
-    boundary = secrets.token_hex(16)
+def write(parts: list[Part], boundary: str = "") -> tuple[bytes, str]:
+    """(body, content type) of the parts; with a boundary of its own unless one is given."""
+    boundary = boundary or secrets.token_hex(16)
     lines = []
     for part in parts:
         name, filename = (text.replace('"', "%22").replace("\r", " ").replace("\n", " ")

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from smartoken_plugins.wire_openai import embeddings
+from smartoken_plugins.wire_openai import embeddings, speech, transcriptions
 from smartoken_plugins.wire_solquir.chat import TRACE
 
 from smartoken.plugin import Wire
@@ -14,4 +14,4 @@ def mirror(wire: Wire) -> Wire:
                    paths=tuple(f"/api{path}" for path in wire.paths))
 
 
-WIRES = (mirror(embeddings.WIRE),)
+WIRES = (mirror(embeddings.WIRE), mirror(speech.WIRE), mirror(transcriptions.WIRE))

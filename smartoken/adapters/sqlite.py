@@ -29,6 +29,7 @@ from smartoken.ports import APPENDED, COLLECTIONS, OP_TAKEN, SEQ_TAKEN, Entry, S
 
 BUSY_MS = 5000
 BATCH = 256                    # writes in one transaction, so that none waits for an endless one
+WRITER_KIB = 32_768            # pages that the writer keeps: rows of usage touch many places of their indexes
 READERS = 2                    # a long scan must not hold up a balance
 INDEXED = (("keys", "acct"), ("keys", "kid"), ("accounts", "name"), ("jobs", "open"), ("sessions", "admin"), ("vouchers", "id"), ("vouchers", "batch"),
            ("claims", "voucher"), ("claims", "state"), ("idempotency", "hour"))
@@ -195,7 +196,9 @@ class SqliteStore:
         """Run the jobs in one transaction and answer each; gives the connection back, None if it must be renewed."""
         outcomes: list[tuple[Future, Any, BaseException | None]] = []
         try:
-            connection = connection or self._connect()
+            if connection is None:
+                connection = self._connect()
+                connection.execute(f"PRAGMA cache_size = -{WRITER_KIB}")
             connection.execute("BEGIN IMMEDIATE")
             for job, future in jobs:
                 connection.execute("SAVEPOINT one")

@@ -67,7 +67,8 @@ class Measured:
         sums = await gateway.store.usage_sums(("model",), since_day=now_ms // DAY_MS - DAYS + 1, limit=5000)
         first = first_ms(await figures.nodes(gateway.store, now_ms))
         by_slug = {one.model: one for one in sums}
-        return {slug: _record(by_slug.get(slug, UsageSum()), first.get(slug, 0)) for slug in by_slug.keys() | first.keys()}
+        return {slug: _record(by_slug.get(slug, UsageSum()), first.get(slug, 0))
+                for slug in by_slug.keys() | first.keys()}
 
 
 def first_ms(nodes: list[dict[str, Any]]) -> dict[str, int]:

@@ -12,7 +12,8 @@ from smartoken.domain.catalog import Model, Snapshot
 TYPES: Mapping[str, tuple[str, str, str]] = MappingProxyType({
     "llm": ("Chat", "per 1M input tokens", "chat"), "text2image": ("Images", "per image", "image"),
     "text2video": ("Video", "per second", "film"), "embedding": ("Embeddings", "per 1M tokens", "vector"),
-    "speech": ("Speech", "per 1M characters", "sound"), "transcription": ("Transcription", "per second of audio", "sound")})
+    "speech": ("Speech", "per 1M characters", "sound"),
+    "transcription": ("Transcription", "per second of audio", "sound")})
 PRICES = (("0", "free"), ("500000", "up to $0.50"), ("2000000", "up to $2"), ("10000000", "up to $10"))
 CONTEXTS = (("32000", "32k or more"), ("128000", "128k or more"), ("200000", "200k or more"), ("1000000", "1M or more"))
 SORTS = ("name", "newest", "price", "context")
@@ -69,7 +70,8 @@ def find(all_offers: Mapping[str, Offer], *, q: str = "", type: str = "", owner:
              if (not type or one.type == type) and (not owner or one.owned_by == owner)
              and (most_u is None or one.unit_u <= most_u) and one.model.context_length >= least
              and all(word in _text(one) for word in words)]
-    orders: dict[str, Any] = {"newest": lambda one: (-one.model.created, one.slug), "price": lambda one: (one.unit_u, one.slug),
+    orders: dict[str, Any] = {"newest": lambda one: (-one.model.created, one.slug),
+                              "price": lambda one: (one.unit_u, one.slug),
                               "context": lambda one: (-one.model.context_length, one.slug)}
     return sorted(found, key=orders.get(sort, lambda one: one.title.casefold()))
 
@@ -111,4 +113,5 @@ def _lines(model: Model) -> list[Line]:
         case _:
             audio = [Line("Characters", price.characters_u, "per 1M characters"),
                      Line("Audio", price.audio_second_u, "per second of audio")]
-            return [line for line in audio if line.amount_u] or [*tokens, Line("Output", price.output_u, "per 1M tokens")]
+            return [line for line in audio if line.amount_u] or [*tokens,
+                                                                 Line("Output", price.output_u, "per 1M tokens")]

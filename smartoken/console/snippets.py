@@ -1,4 +1,4 @@
-"""Ready-to-copy calls of a model: curl, Python, Node. They are whole programs: with a key in SMARTOKEN_API_KEY they run."""
+"""Ready-to-copy calls of a model: curl, Python, Node. Whole programs: with a key in SMARTOKEN_API_KEY they run."""
 
 import json
 from typing import Any
@@ -6,17 +6,18 @@ from typing import Any
 from smartoken.console.shelf import Offer
 
 PROMPT = {"llm": "Say hello in three languages.", "text2image": "A lighthouse at dusk, oil on canvas",
-          "text2video": "Waves roll onto a beach at dusk", "speech": "Good morning.", "embedding": "Tokens, exactly counted."}
+          "text2video": "Waves roll onto a beach at dusk", "speech": "Good morning.",
+          "embedding": "Tokens, exactly counted."}
 PATHS = {"llm": "/chat/completions", "text2image": "/images/generations", "text2video": "/videos/generations",
          "embedding": "/embeddings", "speech": "/audio/speech"}
 
 
 def snippets(offer: Offer, base: str) -> list[tuple[str, str]]:
-    """(name of the tab, text) of a model at the base URL (which ends in /v1); none for a type without a path of ours."""
+    """(name of the tab, text) of a model at the base URL (ending in /v1); none for a type without a path of ours."""
     if offer.type not in PATHS:
         return []
     body = body_of(offer)
-    return [("curl", _curl(offer, base, body)), ("Python", _python(offer, base, body)), ("Node", _node(offer, base, body))]
+    return [(name, write(offer, base, body)) for name, write in (("curl", _curl), ("Python", _python), ("Node", _node))]
 
 
 def body_of(offer: Offer) -> dict[str, Any]:
@@ -61,7 +62,8 @@ def _python(offer: Offer, base: str, body: dict[str, Any]) -> str:
     match offer.type:
         case "llm":
             return (f"{head}stream = client.chat.completions.create(\n{arguments})\nfor chunk in stream:\n"
-                    "    if chunk.choices:\n        print(chunk.choices[0].delta.content or \"\", end=\"\", flush=True)\n")
+                    "    if chunk.choices:\n"
+                    '        print(chunk.choices[0].delta.content or "", end="", flush=True)\n')
         case "text2image":
             return f"{head}result = client.images.generate(\n{arguments})\nprint(result.data[0].url)\n"
         case "embedding":
@@ -71,7 +73,8 @@ def _python(offer: Offer, base: str, body: dict[str, Any]) -> str:
                     '    answer.stream_to_file("speech.mp3")\n')
         case _:
             return (f"{head}# A film takes a minute or three; this call waits for it.\nresult = client.post(\n"
-                    f'    "{PATHS[offer.type]}",\n    cast_to=object,\n    body={json.dumps(body, ensure_ascii=False)},\n'
+                    f'    "{PATHS[offer.type]}",\n    cast_to=object,\n'
+                    f"    body={json.dumps(body, ensure_ascii=False)},\n"
                     "    options={\"timeout\": 600},\n)\nprint(result[\"data\"][0][\"url\"])\n")
 
 
@@ -85,7 +88,8 @@ def _node(offer: Offer, base: str, body: dict[str, Any]) -> str:
                     "for await (const chunk of stream) {\n"
                     "  process.stdout.write(chunk.choices[0]?.delta?.content ?? \"\");\n}\n")
         case "text2image":
-            return f"{head}const result = await client.images.generate({{\n{arguments}}});\nconsole.log(result.data[0].url);\n"
+            return (f"{head}const result = await client.images.generate({{\n{arguments}}});\n"
+                    "console.log(result.data[0].url);\n")
         case "embedding":
             return (f"{head}const result = await client.embeddings.create({{\n{arguments}}});\n"
                     "console.log(result.data[0].embedding.length);\n")
@@ -95,5 +99,6 @@ def _node(offer: Offer, base: str, body: dict[str, Any]) -> str:
                     'await writeFile("speech.mp3", Buffer.from(await answer.arrayBuffer()));\n')
         case _:
             return (f"{head}// A film takes a minute or three; this call waits for it.\n"
-                    f'const result = await client.post("{PATHS[offer.type]}", {{\n  body: {json.dumps(body, ensure_ascii=False)},\n'
+                    f'const result = await client.post("{PATHS[offer.type]}", {{\n'
+                    f"  body: {json.dumps(body, ensure_ascii=False)},\n"
                     "  timeout: 600_000,\n});\nconsole.log(result.data[0].url);\n")

@@ -14,6 +14,9 @@ TYPES: dict[str, tuple[str, str]] = {
     "image/avif": ("image", "avif"),
     "video/mp4": ("video", "mp4"),
     "video/webm": ("video", "webm"),
+    "audio/wav": ("audio", "wav"),
+    "audio/mpeg": ("audio", "mp3"),
+    "audio/mp4": ("audio", "m4a"),
 }
 ENDINGS = {ending: content_type for content_type, (_, ending) in TYPES.items()}
 MOST = {"image": 64 << 20, "video": 2 << 30}

@@ -1,6 +1,7 @@
 """May this key ask this of this model, and what must be set aside for it? Plain functions; the money comes after."""
 
-from typing import NamedTuple, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -11,7 +12,6 @@ from smartoken.engine.funds import Span
 from smartoken.errors import Refusal, refuse
 from smartoken.plugin.types import Ask
 from smartoken.ports import Limiter, Want
-
 
 MAX_COST = "max_cost_micro_usd"
 CHANNEL_BURST_S = 5
@@ -65,7 +65,8 @@ def need_of(model: Model, ask: Ask) -> Need:
     if model.max_output:
         most = min(most, model.max_output * ask.choices)
     prompt = prompt_at_most(model, ask)
-    need = Need(prompt, prompt * max(price.input_u, price.cache_write_u, price.cache_read_u), most, price.output_u)
+    prompt_p = prompt * max(price.input_u, price.cache_write_u, price.cache_read_u) + spoken_p(model, ask)
+    need = Need(prompt, prompt_p, most, price.output_u)
     if not ask.max_cost_p or need.full_p <= ask.max_cost_p:
         return need
     output = need.output_for(ask.max_cost_p)
@@ -86,8 +87,14 @@ def ceiling_p(model: Model, estimate: Estimate, ask: Ask) -> int:
     if model.max_output:
         output = min(output, model.max_output * ask.choices)
     held_p = (estimate.input_at_most(len(ask.body)) * max(price.input_u, price.cache_write_u)
-              + output * price.output_u)
+              + output * price.output_u + spoken_p(model, ask))
     return min(held_p, ask.max_cost_p) if ask.max_cost_p else held_p
+
+
+def spoken_p(model: Model, ask: Ask) -> int:
+    """pUSD of text to be spoken and of recordings sent in: known before the call."""
+    price = model.price
+    return ask.characters * price.characters_u + ask.audio_ms * price.audio_second_u * (P_PER_U // 1000)
 
 
 def prompt_at_most(model: Model, ask: Ask) -> int:

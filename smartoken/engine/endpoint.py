@@ -38,8 +38,10 @@ def head_for(endpoint: Endpoint, method: str, model: str, suffix: str, lines: by
 
 
 def endpoint_of(channel: Channel, path: str, content_type: str = "application/json") -> Endpoint:
-    """The Endpoint of a channel for a wire's path below its base URL."""
-    url = urlsplit(channel.base_url.rstrip("/") + path)
+    """The Endpoint of a channel for a wire's path below its base URL; one that begins with // is below its host."""
+    base = urlsplit(channel.base_url.rstrip("/"))
+    below = f"{base.scheme}://{base.netloc}" if path.startswith("//") else channel.base_url.rstrip("/")
+    url = urlsplit(below + path.replace("//", "/", 1))
     origin = Origin.of(channel.base_url, proxy=channel.proxy or None)
     target = url.path + (f"?{url.query}" if url.query else "")
     headers = [("Content-Type", content_type), ("Accept", "*/*"), ("User-Agent", USER_AGENT),

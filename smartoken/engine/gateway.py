@@ -20,6 +20,7 @@ from smartoken.engine.people import People
 from smartoken.engine.routing import RetryBudget
 from smartoken.engine.seal import Sealer
 from smartoken.engine.snapshot import SnapshotKeeper
+from smartoken.engine.voices import Voices
 from smartoken.engine.vouchers import Vouchers
 from smartoken.ports import Clock, Limiter, Media, Store
 from smartoken.upstream.pool import Pool
@@ -62,9 +63,11 @@ class Gateway:
     vouchers: Vouchers | None = None                # main.py puts these two in
     keyed: KeyedCalls | None = None
     answers: Answers = field(init=False)            # closed with the store
+    voices: Voices = field(init=False)
 
     def __post_init__(self) -> None:
         self.answers = Answers(self.store, self.clock)
+        self.voices = Voices(self)
 
     def estimate(self, slug: str) -> Estimate:
         """What was learned of a model so far."""

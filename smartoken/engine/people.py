@@ -164,7 +164,7 @@ class People:
     async def sign_in(self, name: str, password: str, code: str, ip: str, agent: str = "") -> str:
         """The text of a new session, for the cookie."""
         name = name.strip().lower()
-        self._slow_down(name, ip)
+        wants = self._slow_down(name, ip)
         stored = await self._store.get("admins", name)
         if not await self._passwords.check(stored["password"] if stored else "", password) or not stored["active"]:
             raise _wrong()
@@ -175,6 +175,7 @@ class People:
             if not step or not await self._store.replace("admins", used, stored["rev"]):
                 raise refuse("authentication", "The code of the second factor is missing, wrong or used.",
                              code="second_factor")
+        self._forgive(wants)
         return await self.open_session(name, ip, agent)
 
     async def open_session(self, name: str, ip: str, agent: str = "") -> str:
@@ -217,9 +218,10 @@ class People:
 
     async def proves(self, name: str, password: str, ip: str) -> None:
         """The password again, before money or secrets move. Refusal 401."""
-        self._slow_down(name, ip)
+        wants = self._slow_down(name, ip)
         if not await self._passwords.check((await self.get(name))["password"], password):
             raise refuse("authentication", "This is not your password.", code="password", param="password")
+        self._forgive(wants)
 
     # -- small parts
 
@@ -229,11 +231,19 @@ class People:
         except ValueError as error:
             raise refuse("invalid_request", f"{str(error).capitalize()}.", code="password", param="password") from None
 
-    def _slow_down(self, name: str, ip: str) -> None:
-        refused = self._limiter.take([Want(f"signin:name:{name[:64]}", PER_NAME, 1), Want(f"signin:ip:{ip}", PER_IP, 1)])
+    def _slow_down(self, name: str, ip: str) -> tuple[Want, ...]:
+        """Take a try of a name and of an address; only those that fail stay taken, see _forgive. Refusal 429."""
+        wants = (Want(f"signin:name:{name[:64]}", PER_NAME, 1), Want(f"signin:ip:{ip}", PER_IP, 1))
+        refused = self._limiter.take(wants)
         if refused is not None:
             wait_s = -(-refused[1] // 1_000_000)
             raise refuse("rate_limit", f"Too many tries; wait {wait_s} s.", code="too_many_tries", retry_after_s=wait_s)
+        return wants
+
+    def _forgive(self, wants: tuple[Want, ...]) -> None:
+        """It was right: such a try does not count."""
+        for want in wants:
+            self._limiter.correct(want, 0)
 
 
 def _fields(stored: Mapping[str, Any]) -> dict[str, Any]:

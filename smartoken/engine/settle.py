@@ -47,6 +47,8 @@ def finish(call: Any, status: str, usage: Usage | None, counted: int, http_statu
         if call.ask.max_output is not None:
             output = min(output, call.ask.max_output)
         usage = Usage(input=estimate.input(call.body_size), output=output, source=COUNTED)
+    elif status == "broken" and usage.characters:
+        usage = Usage(source=NONE)         # half a sentence spoken is of no use to anybody
     elif status == "ok":
         estimate.learn(call.body_size, usage, counted if call.ask.stream else 0)
     void = status in INSURED and call.wire.insured and not usage.output and not counted

@@ -8,6 +8,7 @@ The manual for plugin authors is plugins/README.md.
 from pydantic import ConfigDict
 
 from smartoken.adapters.clock import SystemClock
+from smartoken.domain.audio import audio_ms, sniff_audio
 from smartoken.domain.trace import new_rid
 from smartoken.domain.usage import (
     COUNTED,
@@ -53,11 +54,13 @@ from smartoken.plugin.types import (
     Provider,
     Result,
     Said,
+    Sample,
     StreamReader,
     Told,
     Tool,
     ToolCall,
     Turns,
+    VoiceMaker,
     Wire,
     bearer,
     header,
@@ -78,8 +81,8 @@ __all__ = [
     "ESTIMATED", "FAILED", "GONE", "MADE", "MEANINGS", "MISSING", "NONE", "OP_TAKEN", "REPORTED", "RETRY",
     "RUNNING", "SEQ_TAKEN", "SUM_FIELDS", "USAGE_FIELDS", "Ask", "Bridge", "Clock", "ConfigError", "Entry",
     "Failure", "Headers", "JobDoor", "JobWire", "Limiter", "Look", "Maker", "Media", "MediaAway", "Member",
-    "Outgoing", "Part", "PluginConf", "Provider", "Refusal", "Result", "Said", "Store", "StoreAway", "StreamReader",
-    "SystemClock", "Told", "Tool", "ToolCall", "Turns", "Usage", "UsageRecord", "UsageSum", "Want", "Whole", "Wire",
-    "bearer", "check_url", "guarded_session", "header", "hookimpl", "new_rid", "refuse", "regroup",
-    "resolve_secret", "sum_of",
+    "Outgoing", "Part", "PluginConf", "Provider", "Refusal", "Result", "Said", "Sample", "Store", "StoreAway", "StreamReader",
+    "SystemClock", "Told", "Tool", "ToolCall", "Turns", "Usage", "UsageRecord", "UsageSum", "VoiceMaker", "Want", "Whole", "Wire",
+    "audio_ms", "bearer", "check_url", "guarded_session", "header", "hookimpl", "new_rid", "refuse", "regroup",
+    "resolve_secret", "sniff_audio", "sum_of",
 ]

@@ -42,7 +42,7 @@ class Provider:
     speaks: {wire: path below base_url}. errors: {upstream error code or type: meaning}, consulted before the HTTP
     status. `base_url` may be a function when it is known only after `smartoken_open`. Facts of `quirks` are read by
     the wire: see each wire's docstring for the names it knows. makers: {wire of long work: how this provider does it},
-    where it does not speak the wire's own dialect.
+    where it does not speak the wire's own dialect. voices: how it clones voices, if it does.
     """
 
     slug: str
@@ -58,6 +58,7 @@ class Provider:
     title: str = ""
     docs: str = ""
     makers: Mapping[str, "Maker"] = field(default_factory=dict)
+    voices: "VoiceMaker | None" = None
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -189,9 +190,10 @@ class Wire:
     stay here. `rid_header`: one more header's name that carries the request's id, on every path below the version of
     this wire's own (`/api/v1/…`).
     tell(data, told) stands in for add_cost where an answer always tells more. look(ask) -> Look, for composite models.
-    turns: how server-side tools are talked about, for wires that can. `answer_type(upstream's Content-Type)` gives the
+    turns: how server-side tools are talked about, for wires that can. answer_type(ask, upstream's Content-Type) gives the
     client's, for wires whose answers are not JSON and event streams. A refuse_in_stream that gives b"" has the
-    connection cut: no words fit into such a stream. `content_type` is the upstream request's.
+    connection cut: no words fit into such a stream. `content_type` is the upstream request's. `openapi`:
+    its operation in /openapi.json; an example's model may be {llm}, {embedding} or {speech}: one that is there.
     """
 
     name: str
@@ -216,8 +218,9 @@ class Wire:
     tell: Callable[[bytes, Told], bytes] | None = None
     look: Callable[[Ask], Look] | None = None
     turns: "Turns | None" = None
-    answer_type: Callable[[bytes], bytes] | None = None
+    answer_type: Callable[[Ask, bytes], bytes] | None = None
     content_type: str = "application/json"
+    openapi: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +287,17 @@ class Turns:
 RUNNING, MADE, FAILED, CANCELED, GONE = "running", "made", "failed", "canceled", "missing"
 
 
+class Sample(msgspec.Struct, frozen=True):
+    """A recording to clone a voice from; `url` is where the provider can fetch it."""
+
+    name: str
+    data: bytes
+    content_type: str
+    filename: str
+    url: str
+    language: str = ""
+
+
 class Outgoing(msgspec.Struct, frozen=True):
     """A call to an upstream, its path below Maker.root. `lasting`: what it begins lives on upstream by itself, so a
     call that ended unclear must be looked into and never be made again."""
@@ -339,6 +353,23 @@ class Maker:
     root: Callable[[str], str] = str
     pace_s: tuple[float, float] = (10, 15)
     lives_h: int = 24
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceMaker:
+    """How a provider clones voices: pure functions, the engine does the calls.
+
+    clone(sample, upstream_name, settings) yields each call, gets the body of its good answer, and returns the provider's
+    voice; raises Refusal. remove(voice) -> the call that deletes it. failure(body) -> None for a good body. state(voice)
+    -> the call that asks for a voice that is not ready at once, read_state(body) -> "ready", "processing" or "failed".
+    """
+
+    clone: Callable[[Sample, str, Mapping[str, Any]], Any]
+    remove: Callable[[str], Outgoing]
+    failure: Callable[[bytes], Failure | None]
+    state: Callable[[str], Outgoing] | None = None
+    read_state: Callable[[bytes], str] | None = None
+    root: Callable[[str], str] = str
 
 
 @dataclass(frozen=True, slots=True)

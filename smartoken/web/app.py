@@ -72,10 +72,10 @@ class NotFound(ApiHandler):
         raise refuse("not_found", "There is nothing at this path.", code="unknown_route")
 
 
-def make_app(gateway: Any, routes: list | None = None, trace: TraceHeaders | None = None) -> Application:
-    """The application over a gateway: the routes of handlers/, then `routes` (those of plugins)."""
-    return Application([*found_routes(gateway), *(routes or [])], default_handler_class=NotFound,
-                       log_function=_log_nothing, compress_response=False, trace=trace or TraceHeaders({}))
+def make_app(routes: list, trace: TraceHeaders | None = None) -> Application:
+    """The application over its routes; every other path is a 404 in JSON."""
+    return Application(routes, default_handler_class=NotFound, log_function=_log_nothing, compress_response=False,
+                       trace=trace or TraceHeaders({}))
 
 
 def found_routes(gateway: Any) -> list:

@@ -10,6 +10,9 @@ from collections.abc import Coroutine, Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
+from msgspec import Raw
+from msgspec.json import encode
+
 from smartoken.domain.trace import new_rid
 from smartoken.engine.auth import credentials_of
 from smartoken.engine.idempotency import Recording, digest_of, key_of, replay
@@ -76,7 +79,8 @@ class Door:
             if KEY_HEADER in request.headers and not ask.free:
                 self._slowly(request, self._keyed(request, ask))
                 return
-            if ask.follows and self._gateway.answers.find(ask.follows) is None:
+            if (ask.follows and self._gateway.answers.find(ask.follows) is None) or (
+                    ask.voice and self._gateway.voices.find(ask.voice) is None):
                 self._slowly(request, self._follow(request, ask))
                 return
             call = self._call(request, ask)
@@ -126,7 +130,12 @@ class Door:
             show_cost = show_cost or query.get("cost", ["0"])[-1] in ("1", "true")
         if ask.follows:
             pin = self._origin(ask, account.id)
-        visit.work = call = call_for(self._gateway, visit.recording or request, self._wire, ask, key, account, visit.rid, pin, show_cost,
+        if ask.voice:
+            voice = self._gateway.voices.speak(ask.voice, account.id, ask.slug)
+            pin = voice.channel
+            ask.fields = {**ask.fields, "voice": Raw(encode(voice.voice))}
+        client = visit.recording or request
+        visit.work = call = call_for(self._gateway, client, self._wire, ask, key, account, visit.rid, pin, show_cost,
                                  visit.extra, self._passed(request.headers))
         return call
 
@@ -205,14 +214,16 @@ class Door:
                       client.state.extra + refusal_headers(refusal))
 
     async def _follow(self, request: Any, ask: Ask) -> None:
-        """Learn where an answer is kept that another process took note of, then go on."""
+        """Learn where an answer or a voice is kept that another process took note of, then go on."""
         task = request.state.work
-        if ask.follows:
-            try:
+        try:
+            if ask.follows:
                 await self._gateway.answers.fetch(ask.follows)
-            except StoreAway:
-                raise refuse("upstream", "The store is away, and only it knows this response.", code="store_away",
-                             retry_after_s=5) from None
+            if ask.voice:
+                await self._gateway.voices.fetch(ask.voice)
+        except StoreAway:
+            raise refuse("upstream", "The store is away, and only it knows what this request is about.",
+                         code="store_away", retry_after_s=5) from None
         call = self._call(request, ask)
         if call.admit():
             call.begin()

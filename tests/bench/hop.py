@@ -89,7 +89,7 @@ def gateway(upstream_port, out):
     async def main():
         pool = Pool()
         hot = Hot(pool, Origin("http", "127.0.0.1", upstream_port))
-        server = FrontServer(make_app(None), {b"/hot": hot, b"/cpu": Cpu(pool, None)}, render_refusal)
+        server = FrontServer(make_app([]), {b"/hot": hot, b"/cpu": Cpu(pool, None)}, render_refusal)
         out.put(await server.listen("127.0.0.1", 0))
         gc.collect()
         gc.freeze()

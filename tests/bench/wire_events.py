@@ -7,13 +7,14 @@ event, the best of nine rounds: relayed rows should not differ, bridged ones sta
 import json
 import time
 
+from smartoken_plugins.bridges import smartoken_bridges
+from smartoken_plugins.wire_anthropic import messages
+from smartoken_plugins.wire_openai import chat, responses
+
 from smartoken.engine.bridged import BridgedReader
 from smartoken.testing.answers import plain_talk
 from smartoken.testing.plays import parse
 from smartoken.testing.wires import wires
-from smartoken_plugins.bridges import smartoken_bridges
-from smartoken_plugins.wire_anthropic import messages
-from smartoken_plugins.wire_openai import chat, responses
 
 EVENTS, ROUNDS = 400, 9
 WIRES = {"openai.chat": (chat.WIRE, "/chat/completions"), "openai.responses": (responses.WIRE, "/responses"),

@@ -15,7 +15,7 @@ SAY = [{"role": "user", "content": "Hello"}]
 PUBLIC = ("/", "/models", "/models?view=table", "/models/sandbox/echo", "/models/sandbox/film", "/models/sandbox/picture",
           "/models/acme/vector", "/models/acme/evil", "/playground", "/sign-in", "/sign-up")
 OWN = ("/dashboard", "/keys", "/usage", "/account", "/vouchers", "/password", "/playground", "/playground?mode=images",
-       "/playground?mode=videos")
+       "/playground?mode=videos", "/playground?mode=speech")
 _ids = iter(range(10_000))
 
 
@@ -46,7 +46,8 @@ def call(market, key: str, model: str = "sandbox/echo") -> tuple[int, dict, byte
 
 
 @pytest.mark.parametrize("query, found", [
-    ("", ["acme/evil", "sandbox/echo", "sandbox/film", "acme/opus", "sandbox/picture", "acme/vector"]),
+    ("", ["acme/evil", "sandbox/echo", "sandbox/film", "acme/opus", "sandbox/picture", "sandbox/voice",
+          "acme/vector"]),
     ("q=ECHO+says", ["sandbox/echo"]), ("q=nothing+like+it", []), ("type=text2video", ["sandbox/film"]),
     ("owner=acme", ["acme/opus", "acme/vector"]), ("type=llm&price=500000", ["acme/evil", "sandbox/echo"]),
     ("context=200000", ["acme/opus"]), ("sort=price&type=llm", ["acme/evil", "sandbox/echo", "acme/opus"]),
@@ -55,7 +56,7 @@ def call(market, key: str, model: str = "sandbox/echo") -> tuple[int, dict, byte
 def test_the_market_finds_what_is_asked_for(market, query, found):
     page = httpx.get(f"{market.url}/models?{query}").text
     everything = names(httpx.get(f"{market.url}/models").text)
-    assert len(everything) == 6 and "acme/hidden" not in everything
+    assert len(everything) == 7 and "acme/hidden" not in everything
     assert sorted(names(page)) == sorted(everything) if found is None else sorted(names(page)) == sorted(found)
     if "sort" in query and found:
         assert names(page) == found
@@ -91,7 +92,7 @@ def test_the_curl_of_a_models_page_runs_as_it_stands(market, buyer):
 
 
 def test_the_python_and_node_examples_are_programs(market):
-    for slug in ("sandbox/echo", "sandbox/picture", "sandbox/film", "acme/vector"):
+    for slug in ("sandbox/echo", "sandbox/picture", "sandbox/film", "sandbox/voice", "acme/vector"):
         page = httpx.get(f"{market.url}/models/{slug}").text
         python = re.search(r'id="text-1">(.*?)</code>', page, re.S)[1].replace("&quot;", '"').replace("&#x27;", "'")
         compile(python, slug, "exec")
@@ -285,7 +286,7 @@ def test_the_playgrounds_key_takes_a_token_and_our_origin(market, buyer):
 
 def test_the_playground_shows_what_is_sold_and_served(market, buyer, console):
     page = buyer.page("/playground")
-    assert [word in page for word in ("mode=images", "mode=videos", "mode=speech")] == [True, True, False]
+    assert [word in page for word in ("mode=images", "mode=videos", "mode=speech")] == [True, True, True]
     assert "acme/opus" not in page, "no channel serves it"
     assert 'data-mode="images"' in buyer.page("/playground?model=sandbox/picture")
     assert "mode=images" not in httpx.get(f"{console.url}/playground").text

@@ -16,7 +16,7 @@ FIRST_VIEW_BYTES = 100_000
 PUBLIC = ("/", "/models", "/models?view=table", "/models?q=zzz", "/models/sandbox/echo", "/models/sandbox/film",
           "/models/sandbox/picture", "/models/acme/evil", "/playground", "/sign-in", "/sign-up")
 OWN = ("/dashboard", "/keys", "/usage", "/account", "/vouchers", "/password", "/playground", "/playground?mode=images",
-       "/playground?mode=videos")
+       "/playground?mode=videos", "/playground?mode=speech")
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +135,40 @@ def test_pictures_and_a_film_in_the_playground(shop):
     until(lambda: page.evaluate("document.querySelector('video').duration") == 3, "a film of three seconds")
     assert "cost $0.15" in page.locator(".said.theirs .meta").inner_text()
     assert watched.wrong == []
+    context.close()
+
+
+def test_speech_in_the_playground(shop):
+    gateway, chromium, state = shop
+    context = chromium.new_context(locale="en-US", storage_state=state)
+    watched = Watched(context.new_page())
+    page = watched.page
+    page.goto(f"{gateway.url}/playground?model=sandbox/voice")
+    page.fill("#f-prompt", "Good morning, everybody.")
+    assert page.locator("#estimate").inner_text() == "about $0.00036"
+    page.click("#send")
+    page.locator(".said.theirs audio").wait_for()
+    until(lambda: page.evaluate("document.querySelector('audio').duration > 0"), "sound that plays")
+    assert watched.wrong == []
+    context.close()
+
+
+def test_what_a_model_thinks_is_shown_apart(shop, upstream_process):
+    gateway, chromium, state = shop
+    base_url = upstream_process.at("thinker", "moonshot?reasoning=3")
+    channel = {"provider": "vllm", "base_url": base_url, "wire_api": ["chat"], "models": {"acme/thinker": "thinker"}}
+    pricing = {"input_per_mtok": "1", "output_per_mtok": "2"}
+    for path, body in (("/channels/thinker", {"channel": channel}),
+                       ("/models/acme%2Fthinker", {"model": {"slug": "acme/thinker", "pricing": pricing}})):
+        assert gateway.owner.api("PUT", path, body | {"rev": 0}).status_code == 200
+    context = chromium.new_context(locale="en-US", storage_state=state)
+    page = context.new_page()
+    page.goto(f"{gateway.url}/playground?model=acme/thinker")
+    answer = say(page, "Think.")
+    thought = answer.locator("details.thought").first
+    thought.locator("summary", has_text="Thinking").click()
+    words = thought.locator("div").inner_text()
+    assert words.strip() and words not in answer.locator(".md").inner_text()
     context.close()
 
 

@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager
 from urllib.error import HTTPError
 
 import pytest
+from smartoken_plugins import oss
+from smartoken_plugins.oss.media import OssMedia
 
 from smartoken.errors import ConfigError, MediaAway
 from smartoken.testing import media_suite
 from smartoken.testing.oss import KEY_ID, KEY_SECRET, REGION, OssServer
-from smartoken_plugins import oss
-from smartoken_plugins.oss.media import OssMedia
 
 KEY = media_suite.key(7)
 

@@ -2,21 +2,15 @@
 
 import asyncio
 import contextlib
-from types import SimpleNamespace
 
-from smartoken.conf import parse
-from smartoken.plugin import loader
 from smartoken.web.answers import render_refusal
 from smartoken.web.app import make_app
+from smartoken.web.handlers import healthz
 from smartoken.web.http1 import Edge
 from smartoken.web.server import FrontServer
 
 TEXT = b"text/plain"
 EDGE = Edge(linger_s=0.2)
-
-# Handlers ask the registry for their paths when the application is made; this gateway has no plugins and nothing else.
-CONF = parse("", "tests")
-NO_PLUGINS = SimpleNamespace(conf=CONF, registry=loader.assemble(CONF, ()).registry, media=None)
 
 
 class Echo:
@@ -61,7 +55,7 @@ def ask(path=b"/hot", body=b"", method=b"POST", extra=b""):
 async def served(hot=None, routes=(), edge=EDGE, body_max_by_path=None):
     """(server, port); at the end no connection and nothing in flight may be left."""
     hot = {b"/hot": Echo()} if hot is None else hot
-    server = FrontServer(make_app(NO_PLUGINS, list(routes)), hot, render_refusal, edge, body_max_by_path)
+    server = FrontServer(make_app([*healthz.routes(None), *routes]), hot, render_refusal, edge, body_max_by_path)
     port = await server.listen("127.0.0.1", 0)
     try:
         yield server, port
@@ -127,5 +121,5 @@ class Client:
 async def until(true):
     """Come back when `true()` holds; TimeoutError if that is never."""
     async with asyncio.timeout(10):
-        while not true():  # noqa: ASYNC110 - what we wait for has no event to wait on
+        while not true():
             await asyncio.sleep(0.005)

@@ -4,15 +4,15 @@ import base64
 
 import msgspec
 import pytest
-
-from smartoken.errors import Refusal
-from smartoken.plugin import CANCELED, FAILED, GONE, MADE, RUNNING
 from smartoken_plugins import dashscope, volcengine
 from smartoken_plugins.dashscope import images as ali_images
 from smartoken_plugins.dashscope import videos as ali_videos
 from smartoken_plugins.volcengine import images as ark_images
 from smartoken_plugins.volcengine import videos as ark_videos
 from smartoken_plugins.wire_openai import images, multipart, videos
+
+from smartoken.errors import Refusal
+from smartoken.plugin import CANCELED, FAILED, GONE, MADE, RUNNING
 
 
 def encode(value):
@@ -72,7 +72,7 @@ def test_bad_picture_bodies(body):
 
 
 def test_an_edit_travels_as_a_form():
-    parts = [multipart.Part("model", "", "", b"m"), multipart.Part("prompt", "", "", "ein Hut".encode()),
+    parts = [multipart.Part("model", "", "", b"m"), multipart.Part("prompt", "", "", b"ein Hut"),
              multipart.Part("n", "", "", b"2"), multipart.Part("image[]", 'a"b.png', "image/png", b"\x89PNG\r\n--x\r\n"),
              multipart.Part("mask", "m.png", "image/png", b"")]
     body, content_type = multipart.write(parts)

@@ -3,10 +3,10 @@
 import json
 
 import pytest
-
-from smartoken.errors import Refusal
 from smartoken_plugins.wire_openai import chat
 from smartoken_plugins.wire_openai.usage import usage_of
+
+from smartoken.errors import Refusal
 
 USAGE = {"prompt_tokens": 20, "completion_tokens": 3, "total_tokens": 23, "prompt_tokens_details": {"cached_tokens": 8}}
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from smartoken.console import charts, spent
+from smartoken.console import spent
 from smartoken.console.playkey import PLAY
 from smartoken.console.site import Mine
 from smartoken.engine.issue import account as stored_account
@@ -28,13 +28,13 @@ class Dashboard(Mine):
         balance = await self.ask(gateway.ledger.balance(self.acct))
         by_day = await self.ask(spent.sums(gateway.store, self.acct, ("day", "model"), today - DAYS + 1, today + 1))
         rows, _ = await self.ask(spent.rows(gateway.store, self.acct, "", limit=8))
-        keys = [key for key in await self.ask(gateway.catalog.all("keys", {"acct": self.acct}))
-                if key["active"] and not key["kid"].startswith(PLAY)]
-        self.render("dashboard.html", title=translate("Dashboard"), balance=balance, rows=rows, keys=len(keys), days=DAYS,
-                    spent_p=sum(one["cost_p"] for one in by_day), calls=sum(one["calls"] for one in by_day),
-                    tokens=sum(one["tokens"] for one in by_day),
+        keys = [one for one in await self.ask(gateway.catalog.all("keys", {"acct": self.acct}))
+                if not one["kid"].startswith(PLAY)]
+        self.render("dashboard.html", title=translate("Dashboard"), balance=balance, rows=named(rows, keys), days=DAYS,
+                    keys=sum(one["active"] for one in keys), spent_p=sum(one["cost_p"] for one in by_day),
+                    calls=sum(one["calls"] for one in by_day), tokens=sum(one["tokens"] for one in by_day),
                     today_p=sum(one["cost_p"] for one in by_day if one["day"] == today), charts=True, more="",
-                    chart=charts.stacked(by_day, "model", "cost_p", today - DAYS + 1, today + 1, translate("others")))
+                    chart=spent.stacked(by_day, "model", "cost_p", today - DAYS + 1, today + 1, translate("others")))
 
 
 class Usage(Mine):
@@ -55,14 +55,14 @@ class Usage(Mine):
         by_day = await self.ask(spent.sums(store, self.acct, ("day", split), since, until))
         whole = await self.ask(spent.sums(store, self.acct, (split,), since, until))
         rows, more = await self.ask(spent.rows(store, self.acct, self.text("before")))
-        names = {key["kid"]: key["name"] for key in await self.ask(self.gateway.catalog.all("keys", {"acct": self.acct}))}
+        keys = await self.ask(self.gateway.catalog.all("keys", {"acct": self.acct}))
+        named(rows, keys)
         if split == "key":
-            for one in [*by_day, *whole]:
-                one["key"] = names.get(one["key"]) or one["key"]
+            named([*by_day, *whole], keys)
         part = self.request.headers.get("HX-Target") == "rows"
         self.render("my_rows.html" if part else "my_usage.html", title=translate("Usage"), charts=True, days=days,
                     ranges=RANGES, measure=measure, measures=MEASURES, split=split, whole=whole, rows=rows, more=more,
-                    chart=charts.stacked(by_day, split, measure, since, until, translate("others")),
+                    chart=spent.stacked(by_day, split, measure, since, until, translate("others")),
                     query={"days": days, "measure": measure, "split": split})
 
 
@@ -102,14 +102,22 @@ class Account(Mine):
             await self._show(refusal)
             return
         before, after = await self.ask(self.gateway.people.change(self.who.name, acct=wanted))
-        await self.ask(self.gateway.audit.write(self.who.name, "people.account", f"people/{self.who.name}", before, after,
-                                                self.ip))
+        name = self.who.name
+        await self.ask(self.gateway.audit.write(name, "people.account", f"people/{name}", before, after, self.ip))
         self.go("/dashboard", "saved")
 
     async def _show(self, refusal=None) -> None:
         self.set_status(refusal.status if refusal else 200)
         self.render("my_account.html", title=self.locale.translate("Your account"), refusal=refusal,
                     choose=self.who.may("accounts.write"))
+
+
+def named(rows: list[dict[str, Any]], keys: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same rows with their keys' names (the id, where a key has none) in `key`."""
+    names = {one["kid"]: one["name"] for one in keys}
+    for row in rows:
+        row["key"] = "Playground" if row["key"].startswith(PLAY) else names.get(row["key"]) or row["key"]
+    return rows
 
 
 def routes(gateway: Any) -> list[tuple]:

@@ -6,7 +6,7 @@ from smartoken.console.page import HOME, SIGN_IN, Page
 from smartoken.errors import refuse
 
 WELCOME = "/console/welcome"
-OURS = re.compile(r"/(?!/)[!-\[\]-~]*")       # a path of this site: no second slash, backslash, space or control in front
+OURS = re.compile(r"/(?!/)[!-\[\]-~]*")       # a path of this site: no second slash, backslash, space or control
 
 
 class Open(Page):
@@ -95,4 +95,5 @@ class SignOut(Page):
 
 def routes(gateway) -> list[tuple]:
     with_gateway = {"gateway": gateway}
-    return [(WELCOME, Welcome, with_gateway), (SIGN_IN, SignIn, with_gateway), ("/console/sign-out", SignOut, with_gateway)]
+    return [(WELCOME, Welcome, with_gateway), (SIGN_IN, SignIn, with_gateway),
+            ("/console/sign-out", SignOut, with_gateway)]

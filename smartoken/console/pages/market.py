@@ -65,8 +65,8 @@ class One(Site):
         if offer is None:
             raise refuse("not_found", "There is no such model.", code="model_not_found")
         served = offer.type in PATHS and bool(offer.model.routes)
-        self.render("market_model.html", title=offer.title, offer=offer, record=await self.measured.of(slug), served=served,
-                    snippets=snippets(offer, self.base_url), about=offer.description,
+        self.render("market_model.html", title=offer.title, offer=offer, served=served, about=offer.description,
+                    record=await self.measured.of(slug), snippets=snippets(offer, self.base_url),
                     thousand_p=1000 * (offer.model.price.input_u + offer.model.price.output_u))
 
 

@@ -44,7 +44,8 @@ class Keys(Mine):
             await self._show(refusal)
             return
         text, stored = made
-        await self.ask(gateway.audit.write(self.who.name, "keys.create", f"keys/{stored['kid']}", None, stored, self.ip))
+        name, target = self.who.name, f"keys/{stored['kid']}"
+        await self.ask(gateway.audit.write(name, "keys.create", target, None, stored, self.ip))
         await self._show(shown=text)
 
     async def _keys(self) -> list[dict[str, Any]]:
@@ -68,7 +69,8 @@ class Revoke(Mine):
     key = "keys"
 
     async def post(self, kid: str) -> None:
-        found = [key for key in await self.ask(self.gateway.catalog.all("keys", {"kid": kid})) if key["acct"] == self.acct]
+        found = [key for key in await self.ask(self.gateway.catalog.all("keys", {"kid": kid}))
+                 if key["acct"] == self.acct]
         if not self.acct or not found:
             raise refuse("not_found", "There is no such key.", code="key_not_found")
         doc = from_store(KeyDoc, found[0]).model_copy(update={"active": False})

@@ -40,8 +40,8 @@ class Vouchers(Mine):
         self.set_status(refusal.status if refusal else 200)
         balance = await self.ask(self.gateway.ledger.balance(self.acct))
         now_ms = self.gateway.clock.now_ms()
-        pockets = [{"name": name, "u": pocket["u"], "models": pocket.get("models") or [], "exp_ms": pocket.get("exp_ms", 0),
-                    "over": 0 < pocket.get("exp_ms", 0) <= now_ms}
+        pockets = [{"name": name, "u": pocket["u"], "models": pocket.get("models") or [],
+                    "exp_ms": pocket.get("exp_ms", 0), "over": 0 < pocket.get("exp_ms", 0) <= now_ms}
                    for name, pocket in balance.pockets.items() if pocket["u"] or name == MAIN]
         self.render("my_vouchers.html", title=self.locale.translate("Vouchers"), refusal=refusal, balance=balance,
                     pockets=pockets, MAIN=MAIN, code=self.text("code")[:100] if refusal else "")

@@ -47,7 +47,8 @@ class Playground(Site):
         addresses = (self.gateway.conf.server.public_url, self.gateway.media.url("x"))
         places = {f"{parts.scheme}://{parts.netloc}" for parts in map(urlsplit, addresses) if parts.netloc}
         more = "".join(f" {place}" for place in sorted(places))
-        return CSP.replace("img-src 'self'", f"img-src 'self'{more}").replace("media-src 'self'", f"media-src 'self'{more}")
+        return CSP.replace("img-src 'self'", f"img-src 'self'{more}").replace("media-src 'self'",
+                                                                              f"media-src 'self'{more}")
 
 
 class NewKey(Mine):
@@ -64,8 +65,8 @@ def facts(offer: shelf.Offer) -> str:
     """What the page's script must know of a model, as JSON."""
     model = offer.model
     return json.dumps({"sizes": model.sizes, "ratios": model.ratios, "durations": model.durations,
-                       "resolutions": list(model.price.video_second_u), "prices": {line.of: line.amount_u for line in offer.lines},
-                       "input_u": model.price.input_u, "output_u": model.price.output_u, "max_output": model.max_output})
+                       "resolutions": list(model.price.video_second_u), "input_u": model.price.input_u,
+                       "output_u": model.price.output_u, "prices": {line.of: line.amount_u for line in offer.lines}})
 
 
 def routes(gateway: Any) -> list[tuple]:

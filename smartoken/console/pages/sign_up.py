@@ -41,14 +41,16 @@ class SignUp(Site):
         if refusal is not None:
             self._show(refusal)
             return
-        session = await self.ask(self.gateway.people.open_session(name, self.ip, self.request.headers.get("User-Agent", "")))
+        agent = self.request.headers.get("User-Agent", "")
+        session = await self.ask(self.gateway.people.open_session(name, self.ip, agent))
         self.give_cookie(session)
         self.go("/dashboard", "welcome")
 
     async def _sign_up(self, name: str, password: str) -> None:
         gateway = self.gateway
         if not self.sign_up_open:
-            raise refuse("permission", "Sign-up is closed here; ask the operator for an account.", code="sign_up_closed")
+            raise refuse("permission", "Sign-up is closed here; ask the operator for an account.",
+                         code="sign_up_closed")
         if password != self.get_argument("again", "", strip=False):
             raise refuse("invalid_request", "The two passwords differ.")
         refused = gateway.limiter.take([Want(f"signup:ip:{self.ip}", PER_IP, 1)])

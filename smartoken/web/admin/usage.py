@@ -20,6 +20,7 @@ from smartoken.web.admin.operation import File, Operation
 
 DAY_MS = 86_400_000
 PAGE = 50
+SUMS_MOST = 5000
 MONEY = frozenset({"cost_p", "upstream_p", "split", "price_rev", "lease"})
 Millis = Annotated[str, Field(pattern=r"^[0-9]{0,15}$")]
 Days = Annotated[str, Field(pattern=r"^[0-9]{1,3}$")]
@@ -77,13 +78,13 @@ async def rows(desk: Desk, query: RowsQuery) -> dict[str, Any]:
 
 
 async def sums(desk: Desk, query: SumsQuery) -> dict[str, Any]:
-    """Sums over days, by cost the highest first, or by day."""
+    """Sums over days, by cost the highest first, or by day; at most SUMS_MOST of them."""
     by = tuple(name for name in query.by.split(",") if name)
     if not set(by) <= set(SUM_FIELDS) or len(set(by)) != len(by):
         raise refuse("invalid_request", f"'by' takes {', '.join(SUM_FIELDS)}, parted by commas.", param="by")
     until = today() + 1
     found = await desk.gateway.store.usage_sums(by, query.where(), since_day=until - int(query.days), until_day=until,
-                                                limit=5000)
+                                                limit=SUMS_MOST)
     return {"by": list(by), "since_day": until - int(query.days), "until_day": until,
             "sums": [_sum(desk, one) for one in found]}
 
@@ -138,7 +139,8 @@ async def _all(desk: Desk, query: RowsQuery) -> AsyncIterator[list[dict[str, Any
 
 async def _csv(desk: Desk, query: RowsQuery) -> AsyncIterator[str]:
     fields = ["rid", "at_ms", "acct", "key", "model", "channel", "wire", "status", "http_status", "stream", "first_ms",
-              "total_ms", "input", "output", "cache_read", "cache_write", "reasoning", "images", "video_ms", "characters",
+              "total_ms", "input", "output", "cache_read", "cache_write", "reasoning", "images", "video_ms",
+              "characters",
               "source", *(("cost_p", "price_rev") if desk.sees_money else ())]
     out = io.StringIO()
     writer = csv.writer(out)
@@ -194,6 +196,7 @@ OPERATIONS = [
     Operation("GET", "/usage", "usage.read", "Usage records, newest first", rows, query=RowsQuery),
     Operation("GET", "/usage/sums", "usage.read", "Sums by day, account, key, model, channel", sums, query=SumsQuery),
     Operation("GET", "/usage/export", "usage.read", "Usage records as a file", export, query=ExportQuery),
-    Operation("POST", "/usage/{rid}/refunds", "money.write", "Give back what a request was charged", refund, RefundBody),
+    Operation("POST", "/usage/{rid}/refunds", "money.write", "Give back what a request was charged", refund,
+              RefundBody),
     Operation("GET", "/usage/{rid}", "usage.read", "One request by its trace id", one),
 ]

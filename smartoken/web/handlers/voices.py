@@ -1,0 +1,131 @@
+"""Cloned voices of the caller's account: POST a sample (multipart), list them, read one, delete one. Both surfaces.
+
+    POST /v1/audio/voices     name, audio_sample (or file), consent, model[, language] -> 201
+    GET /v1/audio/voices      GET /v1/audio/voices/{id}      DELETE /v1/audio/voices/{id}
+"""
+
+from typing import Any
+
+from tornado.web import stream_request_body
+
+from smartoken.engine.voices import CONSENT_MAX, SAMPLE_MAX, Voice
+from smartoken.errors import MediaAway, Refusal, StoreAway, refuse
+from smartoken.web.app import ApiHandler
+from smartoken.web.caller import caller_of
+from smartoken.web.form import fields_of
+
+FORM_MAX = SAMPLE_MAX + (64 << 10)
+NAME_MAX = 64
+
+
+_TEXT = {"type": "string"}
+_VOICE = {"type": "object", "required": ["id", "object", "name", "model", "status", "created_at"], "properties": {
+    "id": _TEXT, "object": {"const": "audio.voice"}, "name": _TEXT, "model": _TEXT, "consent": _TEXT,
+    "status": {"enum": ["processing", "ready", "failed"]}, "created_at": {"type": "integer"}}}
+_FORM = {"type": "object", "required": ["name", "model", "consent", "audio_sample"], "properties": {
+    "name": {"type": "string", "minLength": 1, "maxLength": NAME_MAX}, "model": {"type": "string", "minLength": 1},
+    "consent": {"type": "string", "minLength": 1, "maxLength": CONSENT_MAX},
+    "audio_sample": {"type": "string", "format": "binary"}, "language": _TEXT}}
+
+
+def _answer(status: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {status: {"description": description, "content": {"application/json": {"schema": schema}}}}
+
+
+_ALL = {
+    "get": {"summary": "Your voices", "tags": ["Audio"], "responses": _answer("200", "All of them", {
+        "type": "object", "required": ["data"], "properties": {"data": {"type": "array", "items": _VOICE}}})},
+    "post": {"summary": "Clone a voice from a sample", "tags": ["Audio"],
+             "description": "WAV, MP3 or M4A of 5 to 300 seconds, with the consent of whoever speaks.",
+             "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}},
+             "responses": _answer("201", "The voice", _VOICE)}}
+_EACH = {
+    "get": {"summary": "One voice", "tags": ["Audio"], "responses": _answer("200", "The voice", _VOICE)},
+    "delete": {"summary": "Delete a voice", "tags": ["Audio"], "responses": _answer("200", "It is gone", {
+        "type": "object", "required": ["deleted"], "properties": {"deleted": {"const": True}}})}}
+OPENAPI = {f"{base}/audio/voices{end}": operations for base in ("/v1", "/api/v1")
+           for end, operations in (("", _ALL), ("/{id}", _EACH))}
+
+class VoicesHandler(ApiHandler):
+    """Who asks is known before a body is read."""
+
+    def initialize(self, gateway: Any) -> None:
+        self.gateway = gateway
+        self.caller: Any = None
+        self._parts: list[bytes] = []
+
+    async def prepare(self) -> None:
+        if self.request.method == "POST":
+            self.request.connection.set_max_body_size(FORM_MAX)
+        gateway = self.gateway
+        if not gateway.ready:
+            raise refuse("upstream", "This node is going out of service.", code="not_ready", retry_after_s=1)
+        self.caller = await caller_of(gateway, self.request)
+
+    def data_received(self, chunk: bytes) -> None:
+        self._parts.append(chunk)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        cause = kwargs["exc_info"][1] if "exc_info" in kwargs else None
+        if isinstance(cause, StoreAway | MediaAway):
+            away = refuse("upstream", "A store is away; try again shortly.", code="store_away", retry_after_s=2)
+            kwargs["exc_info"] = (Refusal, away, None)
+        super().write_error(status_code, **kwargs)
+
+
+@stream_request_body
+class Collection(VoicesHandler):
+    """All of the account's."""
+
+    async def get(self) -> None:
+        self.set_header("Cache-Control", "no-store")
+        voices = await self.gateway.voices.list(self.caller[1].id)
+        self.send({"object": "list", "data": [shown(voice) for voice in voices]})
+
+    async def post(self) -> None:
+        fields = fields_of(b"".join(self._parts), self.request.headers.get("Content-Type", ""))
+        sample = fields.get("audio_sample") or fields.get("file")
+        if not sample:
+            raise refuse("invalid_request", "'audio_sample' is required: a recording.", param="audio_sample")
+        name, model = _text(fields, "name", NAME_MAX), _text(fields, "model", 128)
+        consent = _text(fields, "consent", CONSENT_MAX)
+        language = _text(fields, "language", 16) if fields.get("language") else ""
+        key, account = self.caller
+        voice = await self.gateway.voices.create(key, account.id, model, name, sample, consent, language)
+        self.send(shown(voice), 201)
+
+
+@stream_request_body
+class One(VoicesHandler):
+    """One of them; another account's is not there."""
+
+    async def get(self, id: str) -> None:
+        self.set_header("Cache-Control", "no-store")
+        self.send(shown(await self.gateway.voices.own(id, self.caller[1].id)))
+
+    async def delete(self, id: str) -> None:
+        await self.gateway.voices.delete(id, self.caller[1].id)
+        self.send({"id": id, "object": "audio.voice", "deleted": True})
+
+
+def shown(voice: Voice) -> dict[str, Any]:
+    """A voice as its account sees it: neither its sample's address nor the channel."""
+    return {"id": voice.id, "object": "audio.voice", "name": voice.name, "model": voice.model, "status": voice.state,
+            "consent": voice.consent, "created_at": voice.created_ms // 1000,
+            "error": {"message": voice.fault} if voice.fault else None}
+
+
+def _text(fields: dict[str, bytes], name: str, most: int) -> str:
+    try:
+        text = fields.get(name, b"").decode().strip()
+    except UnicodeDecodeError:
+        text = ""
+    if not text or len(text) > most:
+        raise refuse("invalid_request", f"'{name}' is required: a text of at most {most} characters.", param=name)
+    return text
+
+
+def routes(gateway: Any) -> list[tuple]:
+    given = {"gateway": gateway}
+    return [(rf"{base}/audio/voices{end}", handler, given) for base in ("/v1", "/api/v1")
+            for end, handler in (("", Collection), (r"/([^/]+)", One))]
