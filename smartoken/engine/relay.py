@@ -35,6 +35,7 @@ JSON = b"application/json"
 SSE = b"text/event-stream; charset=utf-8"
 STREAM_HEADERS = b"Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
 NO_USAGE = Usage()
+TOO_LARGE = "event_too_large"    # a reader's failure that is noticed while bytes still pass
 DRAIN_S = 60             # how long an abandoned stream is read to its end where cancelling would not save money
 DRAIN_SHARE_PCT = 5      # and by how many of the streams in flight
 NOTHING: Mapping[bytes, bytes] = MappingProxyType({})
@@ -52,6 +53,19 @@ class Client(Protocol):
     def finish(self) -> None: ...
 
     def abort(self) -> None: ...
+
+
+class Nobody:
+    """The client of a call that needs none any more. A call does not keep its real one: the client's state keeps the
+    call, and what holds each other waits for the garbage collector, bodies of megabytes and all."""
+
+    def nothing(self, *_: object) -> None:
+        """Whatever is said."""
+
+    answer = start = write = finish = abort = nothing
+
+
+NOBODY = Nobody()
 
 
 class Call:
@@ -293,7 +307,7 @@ class Call:
             if self.left:
                 self._abandon()
                 return
-        elif reader.failure is not None and not out and not reader.ended:
+        elif reader.failure is not None and not reader.ended and (not out or reader.failure.code == TOO_LARGE):
             self.drop()
             self._broken(reader.failure.message)
             return
@@ -430,10 +444,15 @@ class Call:
     def last(self, send) -> None:
         """The answer's last bytes: when the record is written, or under `durability = "strict"` when it is synced."""
         journal = self.gateway.journal
+
+        def say() -> None:
+            send()
+            self.client = NOBODY
+
         if self.gateway.strict:
-            journal.durable(send)
+            journal.durable(say)
         else:
-            journal.written(send)
+            journal.written(say)
 
     # -- failures ------------------------------------------------------------------------------------------------------
 
@@ -518,6 +537,7 @@ class Call:
         if not self.left:
             self.client.answer(refusal.status, JSON, self.wire.refuse(refusal, self.rid),
                                self.extra + refusal_headers(refusal))
+        self.client = NOBODY
 
     def _broken(self, why: str) -> None:
         """The upstream died in the middle of a committed stream: an honest event, and what was delivered is charged."""
@@ -536,6 +556,7 @@ class Call:
             self.client.finish()
         else:
             self.client.abort()
+        self.client = NOBODY
 
     def fault(self) -> None:
         """A fault of ours (or of a plugin's wire) in the middle of a call: logged, settled, told."""
@@ -569,7 +590,7 @@ class Call:
         """The client left. A whole answer is awaited all the same, a stream up to its first event; see MONEY §9."""
         if self.done or self.left:
             return
-        self.left = True
+        self.left, self.client = True, NOBODY
         if self.exchange is not None and self.money is None:
             self.exchange.resume()
         if self.committed:
