@@ -1,33 +1,42 @@
 -- Limits by GCRA, all in integer microseconds, as smartoken/adapters/memory.py has them: one number for each key, its
 -- tat, the moment at which the limit is whole again. Every value stays far below 2^53, where Lua's numbers are exact.
 --
--- KEYS: one for each want; a key may occur more than once.
--- ARGV: now in us, or 0 for this server's own clock; then for each want
---   shift: microseconds by which the tat is corrected first, signed;
+-- KEYS: the key of the epoch, then one for each want; a key may occur more than once.
+-- ARGV: the epoch that the caller knows, '' for any: another one means that this server has forgotten what it knew, and
+-- nothing is done (error EPOCH); now in us, or 0 for this server's own clock; then for each want
+--   floor: microseconds by which the tat lies ahead of now at least, from the caller's memory;
+--   shift: microseconds by which it is corrected then, signed;
 --   most, least: microseconds to take, as many as there are up to `most`, but `least` or nothing;
 --   burst: microseconds that the tat may lie ahead of now.
 -- Returns {now, refused, wait, taken..., ahead...}: `refused` is the 1-based want that must wait longest, 0 if none, and
 -- then nothing is taken (corrections are kept); `ahead` is how far each key's tat lies ahead of now afterwards.
-local now = tonumber(ARGV[1])
+if ARGV[1] ~= '' and redis.call('GET', KEYS[1]) ~= ARGV[1] then
+  return redis.error_reply('EPOCH has changed')
+end
+local now = tonumber(ARGV[2])
 local mine = now == 0
 if mine then
   local time = redis.call('TIME')
   now = time[1] * 1000000 + time[2]
 end
 
+local wants = {}
+for i = 2, #KEYS do wants[i - 1] = KEYS[i] end
+
 local tats, order = {}, {}
-for i, key in ipairs(KEYS) do
+for i, key in ipairs(wants) do
   if not tats[key] then
     tats[key] = math.max(tonumber(redis.call('GET', key) or 0), now)
     order[#order + 1] = key
   end
-  tats[key] = math.max(tats[key] + tonumber(ARGV[4 * i - 2]), now)
+  local floor, shift = tonumber(ARGV[5 * i - 2]), tonumber(ARGV[5 * i - 1])
+  tats[key] = math.max(math.max(tats[key], now + floor) + shift, now)
 end
 
 local after, taken, refused, wait = {}, {}, 0, 0
 for key, tat in pairs(tats) do after[key] = tat end
-for i, key in ipairs(KEYS) do
-  local most, least, burst = tonumber(ARGV[4 * i - 1]), tonumber(ARGV[4 * i]), tonumber(ARGV[4 * i + 1])
+for i, key in ipairs(wants) do
+  local most, least, burst = tonumber(ARGV[5 * i]), tonumber(ARGV[5 * i + 1]), tonumber(ARGV[5 * i + 2])
   local room = burst - (after[key] - now)
   local take = math.max(math.min(most, room), 0)
   if room < least then
@@ -39,7 +48,7 @@ for i, key in ipairs(KEYS) do
 end
 
 local answer = {now, refused, wait}
-for i in ipairs(KEYS) do
+for i in ipairs(wants) do
   answer[#answer + 1] = refused == 0 and taken[i] or 0
 end
 if refused == 0 then tats = after end
@@ -52,7 +61,7 @@ for _, key in ipairs(order) do
     redis.call('DEL', key)
   end
 end
-for _, key in ipairs(KEYS) do
+for _, key in ipairs(wants) do
   answer[#answer + 1] = tats[key] - now
 end
 return answer

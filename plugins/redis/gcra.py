@@ -16,6 +16,7 @@ class Taking(NamedTuple):
     most: int
     least: int
     burst: int
+    floor: int = 0
 
 
 class Taken(NamedTuple):
@@ -33,10 +34,11 @@ def cost_us(limit: int, cost: int) -> int:
     return -(-cost * MINUTE_US // limit)
 
 
-def words(takings: Sequence[Taking], now: int = 0) -> list[Any]:
+def words(takings: Sequence[Taking], now: int = 0, epoch_key: str = "", epoch: str = "") -> list[Any]:
     """What follows the script's digest in EVALSHA."""
-    numbers = [number for taking in takings for number in (taking.shift, taking.most, taking.least, taking.burst)]
-    return [len(takings), *(taking.key for taking in takings), now, *numbers]
+    numbers = [number for taking in takings
+               for number in (taking.floor, taking.shift, taking.most, taking.least, taking.burst)]
+    return [1 + len(takings), epoch_key, *(taking.key for taking in takings), epoch, now, *numbers]
 
 
 def read(answer: Any, count: int) -> Taken:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 from smartoken_plugins.redis.gcra import MINUTE_US, SOURCE, Taking, cost_us, read, words
 from smartoken_plugins.redis.link import PATIENCE_S, address, connect, end
 from smartoken_plugins.redis.nodes import Nodes
@@ -53,7 +53,7 @@ class RedisLimiter:
         self._errors: deque[int] = deque(maxlen=ERRORS)
         self._wake, self._hurry = asyncio.Event(), asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._digest = ""
+        self._digest = self._epoch = ""                # of the script; of the Redis that knows what we know
         self._since = self._good = 0
         self.alone = False
         self.switches = 0                              # how often it went alone
@@ -230,6 +230,8 @@ class RedisLimiter:
             if self._nodes.due(BEAT_S):
                 await self._exchange(self._nodes.beat())
                 self._give_back()
+            if self._epoch != self._nodes.epoch:
+                await self._remind()
             while self._needy:
                 batch = [self._needy.pop(key) for key in list(self._needy)[:BATCH]]
                 await self._send([(quota, taking) for quota in batch
@@ -259,14 +261,22 @@ class RedisLimiter:
 
     async def _come_back(self) -> None:
         """Tell what was used meanwhile, and only then ask again."""
-        used = [quota for quota in self._quotas.values() if quota.share_tat or quota.owed or quota.back]
-        for start in range(0, len(used), BATCH):
-            await self._send([(quota, quota.correction()) for quota in used[start:start + BATCH]])
-        for quota in used:
+        await self._remind()
+        for quota in self._quotas.values():
             quota.share_tat = 0
         self.alone = False
         self._errors.clear()
         log.info("Redis is back")
+
+    async def _remind(self) -> None:
+        """Tell Redis what we owe, and if it has forgotten what it knew, what we remember of that: of all processes'
+        memories the strictest counts."""
+        now, forgotten = self._now(), self._epoch != self._nodes.epoch
+        known = [(quota, quota.ahead_at(now) * forgotten) for quota in self._quotas.values()]
+        known = [(quota, floor) for quota, floor in known if floor or quota.owed or quota.back]
+        for start in range(0, len(known), BATCH):
+            await self._send([(quota, quota.correction(floor)) for quota, floor in known[start:start + BATCH]])
+        self._epoch = self._nodes.epoch
 
     def _give_back(self, idle_us: int = IDLE_US) -> None:
         now = self._now()
@@ -289,17 +299,18 @@ class RedisLimiter:
             return
         pipe = self._redis.pipeline(transaction=False)
         for _, taking in asked:
-            pipe.evalsha(self._digest, *words([taking._replace(key=self._name(taking.key))]))
+            pipe.evalsha(self._digest, *words([taking._replace(key=self._name(taking.key))],
+                                              epoch_key=self._nodes.epoch_key, epoch=self._nodes.epoch))
         try:
             answers = await self._exchange(pipe.execute(raise_on_error=False))
         except BaseException:
             for quota, taking in asked:
-                quota.refund_failed(taking.shift)
+                self._unheard(quota, taking)
             raise
         wrong = [error for (quota, taking), answer in zip(asked, answers, strict=True)
                  if (error := self._hear(quota, taking, answer))]
         if wrong:
-            if any(isinstance(error, NoScriptError) for error in wrong):       # Redis was restarted
+            if any(map(_has_forgotten, wrong)):
                 await self._exchange(self._start())
             raise wrong[0]
 
@@ -311,15 +322,24 @@ class RedisLimiter:
             if not 0 <= taken.taken[0] <= taking.most or taken.ahead[0] < 0:
                 raise ValueError(f"Redis gave {taken} when asked for {taking}")
         except FAILURES as error:
-            quota.refund_failed(taking.shift)
+            self._unheard(quota, taking)
             return error
         quota.given(taken.taken[0], taken.ahead[0], self._now())
         return None
+
+    def _unheard(self, quota: Quota, taking: Taking) -> None:
+        quota.refund_failed(taking.shift)
+        self._needy[quota.key] = quota
 
     def _name(self, key: str) -> str:
         """The key in Redis. All limits of one account lie on one server of a cluster."""
         whose = ":".join(key.split(":")[:2])
         return f"{self._address.prefix}:{{{whose}}}{key[len(whose):]}"
+
+
+def _has_forgotten(error: Exception) -> bool:
+    """It was restarted without a disk, or emptied."""
+    return isinstance(error, NoScriptError) or (isinstance(error, ResponseError) and str(error).startswith("EPOCH"))
 
 
 async def _happens(event: asyncio.Event, within_s: float) -> bool:

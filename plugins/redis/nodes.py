@@ -1,5 +1,6 @@
 """Which processes share the limits: each says every second that it lives, and hears how many do."""
 
+import secrets
 from collections import deque
 
 from redis.asyncio import Redis
@@ -10,7 +11,8 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('ZADD', KEYS[1], now, ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
-return redis.call('ZCARD', KEYS[1])
+if not redis.call('GET', KEYS[2]) then redis.call('SET', KEYS[2], ARGV[3]) end
+return {redis.call('ZCARD', KEYS[1]), redis.call('GET', KEYS[2])}
 """
 DEAD_MS = 10_000
 KEEP_US = 30_000_000           # a count that falls is believed late: Redis may have lost its list
@@ -18,11 +20,13 @@ JOIN_US = 1_200_000            # by then every neighbour's beat has counted us
 
 
 class Nodes:
-    """`count` is the largest number of live processes heard of lately, or `least` before there was any answer."""
+    """`count` is the largest number of live processes heard of lately, or `least` before there was any answer. `epoch`
+    is a word that stands in Redis as long as it keeps what it is told: another one after a restart without a disk."""
 
     def __init__(self, redis: Redis, prefix: str, node: str, least: int, now):
         self._redis, self._node, self._now = redis, node, now
-        self._key = f"{prefix}:nodes"
+        self._key, self.epoch_key = f"{prefix}:nodes", f"{prefix}:epoch"
+        self.epoch = ""
         self._heard: deque[tuple[int, int]] = deque()          # (when, how many), the largest first
         self._beat_us = self._joined_us = 0
         self.count = least
@@ -38,10 +42,13 @@ class Nodes:
         return bool(self._joined_us) and self._now() - self._joined_us >= JOIN_US
 
     async def beat(self) -> None:
-        """Say that we live and renew `count`."""
-        count = await self._redis.eval(BEAT, 1, self._key, self._node, DEAD_MS)
-        if type(count) is not int or count < 1:
-            raise ValueError(f"Redis counts {count!r} processes")
+        """Say that we live; renew `count` and `epoch`."""
+        answer = await self._redis.eval(BEAT, 2, self._key, self.epoch_key, self._node, DEAD_MS, secrets.token_hex(8))
+        match answer:
+            case [int() as count, bytes() as epoch] if count > 0:
+                self.epoch = epoch.decode("ascii", "replace")
+            case _:
+                raise ValueError(f"Redis gave {str(answer)[:200]!r} for the number of processes")
         now = self._now()
         self._beat_us = now
         self._joined_us = self._joined_us or now

@@ -63,10 +63,10 @@ class Quota:
         whole = most if self.short > self.pool else 0
         return Taking(self.key, shift, most, whole, self.burst if whole else self.pool)
 
-    def correction(self) -> Taking:
-        """The corrections alone."""
+    def correction(self, floor: int = 0) -> Taking:
+        """The corrections alone; `floor` is how far from whole Redis must be, should it have forgotten."""
         shift, self.owed, self.back = self.owed - self.back, 0, 0
-        return Taking(self.key, shift, 0, 0, self.pool)
+        return Taking(self.key, shift, 0, 0, self.pool, floor)
 
     def given(self, taken: int, ahead: int, now: int) -> None:
         self.have += taken

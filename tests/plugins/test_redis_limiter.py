@@ -131,6 +131,20 @@ def test_a_restart_of_redis_that_forgets_the_script(redis_url, redis_server):
     with_limiters(redis_url, 1, main)
 
 
+def test_what_redis_forgets_it_is_told_again(redis_url, redis_server):
+    from redis import Redis
+
+    slow = Want("acct:slow:rpm", 6, 1, 600)     # one in ten seconds, a burst of 60
+
+    async def main(*limiters):
+        granted, seconds = await drain(limiters, slow)
+        Redis.from_url(redis_server).flushall()
+        again, more = await drain(limiters, slow)
+        assert granted + again <= 60 + (seconds + more) / 10 + 1
+
+    with_limiters(redis_url, 2, main)
+
+
 def test_without_redis_each_keeps_to_its_share_and_comes_back(redis_url):
     async def body():
         parts = urlsplit(redis_url)
