@@ -91,3 +91,9 @@ def cut(call: Any, why: Refusal) -> None:
         words = call.reader.cut(why, call.usage, add_cost, ceil_u(cost_p))
         call.last(lambda: (call.client.write(words), call.client.finish()))
     log.info("%s: cut: %s", call.rid, why.code)
+
+
+def _close(call: Any, rest: bytes) -> None:
+    if not call.left:
+        call.client.write(rest)
+        call.client.finish()

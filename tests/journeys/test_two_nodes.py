@@ -1,28 +1,22 @@
 """Two nodes of two workers each on one MongoDB and one Redis: one set of books, one limit, one revocation."""
 
-import shutil
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.harness import Gateway, channel, model, until
 
-STORES = '[store]\nurl = "{mongo}"\n[limiter]\nurl = "{redis}"\n'
 BODY = {"model": "acme/chat", "messages": [{"role": "user", "content": "Say something."}], "max_tokens": 8}
 LIMIT = 120                # a minute: a burst of so many, then two a second
 REVOKED_S = 3              # the promise of the contract; the rest is for a slow machine to ask 8 times
 
 
 def test_two_nodes(tmp_path, mongo_url, redis_url, upstream_process):
-    stores = STORES.format(mongo=mongo_url, redis=redis_url)
-    nodes = []
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        nodes.append(Gateway(tmp_path / name, workers=2, conf=stores))
+    nodes = [Gateway(tmp_path, workers=2, node=name, store=mongo_url, conf=f'[limiter]\nurl = "{redis_url}"\n')
+             for name in ("one", "two")]
     one, two = nodes
     one.apply(model("acme/chat"), channel("acme", upstream_process.at("two-nodes"), {"acme/chat": "up"}))
     free, few = one.client("Free"), one.client("Few", "10", "--rpm", str(LIMIT))
-    shutil.copytree(one.folder / "var", two.folder / "var")        # the key ring and the pepper are the same everywhere
     try:
         for node in nodes:
             node.start()
