@@ -41,10 +41,11 @@ def test_shelves_are_written_shown_and_hidden(console, owner):
 
 def test_the_console_writes_them_too(console, owner):
     ok(owner.api("PUT", "/models/paged", {"model": model("paged"), "rev": 0}))
-    made = owner.form("/console/storefront/categories/new", slug="by-hand", title="By hand", order="3", active="1", rev="0")
+    made = owner.form("/console/storefront/categories/new", slug="by-hand", title="By hand", order="3", active="1",
+                      rev="0")
     assert made.status_code == 303, made.text
-    owner.form("/console/storefront/listings/new", slug="hand-made", title="Hand made", category="by-hand", model="paged",
-               order="0", active="1", tags="one, two", rev="0")
+    owner.form("/console/storefront/listings/new", slug="hand-made", title="Hand made", category="by-hand",
+               model="paged", order="0", active="1", tags="one, two", rev="0")
     until(lambda: slugs(console, "listings?category=by-hand") == ["hand-made"], "the listing")
     page = owner.page("/console/storefront")
     assert "Hand made" in page and "By hand" in page
