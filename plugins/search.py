@@ -1,4 +1,4 @@
-"""The server-side tool `search`: asks a search engine of your own choice and gives the model titles, links and snippets.
+"""The server-side tool `search`: asks a search engine of your choice and gives the model titles, links and snippets.
 
 In conf/smartoken.toml:
 
@@ -13,9 +13,9 @@ In conf/smartoken.toml:
 Every connection goes through the guard against requests into our own network, redirects are not followed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Callable, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from pydantic import Field

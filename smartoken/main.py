@@ -131,7 +131,7 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
                       strict=conf.money.durability == "strict")
     stack.push_async_callback(gateway.answers.close)
     gateway.vouchers = Vouchers(store, ledger, pepper, clock)
-    gateway.keyed = KeyedCalls(store, clock, f"{node}.{journal.boot}")
+    gateway.keyed = KeyedCalls(store, clock, name)
     stack.push_async_callback(gateway.keyed.close)
     await host.open(gateway)
     stack.push_async_callback(host.close, gateway)

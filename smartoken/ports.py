@@ -11,16 +11,15 @@ key; a replace that names the revision it replaces), so that no adapter needs a 
 Every method may raise StoreAway (unreachable, timed out, reply lost). Whoever gets it re-reads before trying again.
 """
 
-from collections.abc import AsyncIterator
-from typing import Any, Mapping, Protocol, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
 from smartoken.domain.usage import UsageRecord, UsageSum
 
 COLLECTIONS = ("models", "prices", "channels", "categories", "listings", "voices", "accounts", "keys", "nodes",
-               "answers", "oauth_tokens", "jobs", "admins", "sessions", "figures", "vouchers",
-               "claims", "idempotency")
+               "answers", "oauth_tokens", "jobs", "admins", "sessions", "figures", "vouchers", "claims", "idempotency")
 CHANGES = "~changes"  # the chain of catalog changes; no account id starts with '~'
 
 APPENDED, SEQ_TAKEN, OP_TAKEN = "appended", "seq_taken", "op_taken"

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 from smartoken_plugins.wire_openai import body as read
-from smartoken_plugins.wire_openai import errors
+from smartoken_plugins.wire_openai import errors, openapi
 from smartoken_plugins.wire_openai.chat_stream import ChatReader, payload
 from smartoken_plugins.wire_openai.chat_tools import TURNS
 from smartoken_plugins.wire_openai.look import look
@@ -189,4 +189,5 @@ def add_cost(data: bytes, cost_u: int) -> bytes:
 
 WIRE = Wire(name=NAME, paths=("/v1/chat/completions",), peek=peek, body=body, reader=reader, whole=whole,
             refuse=errors.refuse, refuse_in_stream=errors.refuse_in_stream, failure=errors.failure, add_cost=add_cost,
-            cap=cap, gather=gather, look=look, turns=TURNS)
+            cap=cap, gather=gather, look=look, turns=TURNS,
+            openapi=openapi.CHAT)

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai.chat_stream import payload
+from smartoken_plugins.wire_openai.usage import usage_object
 
 from smartoken.plugin import Ask, Tool, ToolCall, Turns, Usage
 
@@ -28,8 +29,8 @@ def offer(ask: Ask, tools: Sequence[Tool]) -> tuple[Ask, Mapping[str, str]] | No
     for tool in tools:
         name = tool.name if tool.name not in taken else f"server_{tool.name}"
         names[name] = tool.name
-        ours.append({"type": "function", "function": {"name": name, "description": tool.description,
-                                                      "parameters": tool.parameters}})
+        function = {"name": name, "description": tool.description, "parameters": tool.parameters}
+        ours.append({"type": "function", "function": function})
     fields = {**fields, "tools": read.raw([*theirs, *ours])}
     # Without its usage being wanted, the wire keeps each round's own from the client.
     return msgspec.structs.replace(ask, fields=fields, usage_wanted=False), names
@@ -49,11 +50,12 @@ class ChatTurn:
         self.ended = ""
         self.answered: dict[str, Any] = {}              # a complete answer
         self.broken = False
+        self.detail: Any = None                         # why the gateway ended it early
 
     @property
     def calls(self) -> list[ToolCall]:
         """Calls of our tools; none when the client's are wanted as well."""
-        if self._theirs:
+        if self._theirs or self.ended == "length":
             return []
         return [ToolCall(call["id"], self._names[call["name"]], call["arguments"]) for call in self._mine.values()]
 
@@ -109,6 +111,7 @@ class ChatTurn:
             return event + b"\n\n"
         if not self.head:
             self.head = {name: chunk[name] for name in ("id", "created", "model") if name in chunk}
+        self.detail = chunk.get("stop_detail", self.detail)
         shown = [choice for choice in map(self._choice, chunk.get("choices") or ()) if choice is not None]
         if not shown:
             return b""
@@ -130,7 +133,7 @@ class ChatTurn:
             calls = [shown for call in delta.pop("tool_calls") or () if (shown := self._call(call)) is not None]
             if calls:
                 delta["tool_calls"] = calls
-        if not any(value is not None and (value != "" or name == "content" and "role" in delta)
+        if not any(value is not None and (value != "" or (name == "content" and "role" in delta))
                    for name, value in delta.items()):
             return None
         choice.pop("usage", None)
@@ -167,6 +170,8 @@ def close(turn: ChatTurn, usage: Usage | None, tell: Callable[[bytes], bytes]) -
     """The end of the stream of all turns: its finish reason, what is told, [DONE]."""
     head = {"object": "chat.completion.chunk", **turn.head}
     end = {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": turn.finish}]}
+    if turn.detail is not None:
+        end["stop_detail"] = turn.detail
     out = b"data: " + _encode(end) + b"\n\n"
     if usage is not None:
         out += b"data: " + tell(_encode({**head, "choices": [], "usage": usage_object(usage)})) + b"\n\n"
@@ -185,14 +190,6 @@ def answer(turn: ChatTurn, usage: Usage) -> bytes:
         message["tool_calls"] = calls
     found["choices"] = [{**choice, "message": message, "finish_reason": turn.finish}]
     return _encode(found)
-
-
-def usage_object(usage: Usage) -> dict[str, Any]:
-    """OpenAI's `usage` of our counts."""
-    prompt = usage.input + usage.cache_read + usage.cache_write
-    return {"prompt_tokens": prompt, "completion_tokens": usage.output, "total_tokens": prompt + usage.output,
-            "prompt_tokens_details": {"cached_tokens": usage.cache_read},
-            "completion_tokens_details": {"reasoning_tokens": usage.reasoning}}
 
 
 TURNS = Turns(offer=offer, turn=ChatTurn, follow=follow, close=close, answer=answer)

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 from smartoken_plugins.wire_openai import body as read
-from smartoken_plugins.wire_openai import errors
+from smartoken_plugins.wire_openai import errors, openapi
 from smartoken_plugins.wire_openai.chat import add_cost
 from smartoken_plugins.wire_openai.chat_stream import ChatReader
 from smartoken_plugins.wire_openai.usage import usage_of
@@ -59,4 +59,5 @@ def whole(data: bytes, ask: Ask, quirks: Mapping[str, Any]) -> tuple[Usage | Non
 
 WIRE = Wire(name=NAME, paths=("/v1/embeddings",), peek=peek, body=body, reader=reader, whole=whole,
             refuse=errors.refuse, refuse_in_stream=errors.refuse_in_stream, failure=errors.failure, add_cost=add_cost,
-            insured=False)
+            insured=False,
+            openapi=openapi.EMBEDDINGS)

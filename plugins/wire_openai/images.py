@@ -78,7 +78,7 @@ def form_of(data: bytes, content_type: str) -> tuple[dict[str, msgspec.Raw], tup
             text = part.data.decode()
         except UnicodeDecodeError:
             raise read.bad(f"'{part.name}' is not UTF-8.", param=part.name) from None
-        known = part.name in NUMBERS and text.isdigit() or part.name in FLAGS and text in ("true", "false")
+        known = (part.name in NUMBERS and text.isdigit()) or (part.name in FLAGS and text in ("true", "false"))
         fields[part.name] = msgspec.Raw(text.encode()) if known else read.raw(text)
     return fields, tuple(files)
 

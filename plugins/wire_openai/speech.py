@@ -4,15 +4,17 @@ Priced per character of the text (a provider's own count where it reports one), 
 they are reported. After the first byte an error can only cut the connection.
 """
 
-from typing import Any, Callable, Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai import errors
+from smartoken_plugins.wire_openai.openapi import EVENTS, TEXT, asked, table
 from smartoken_plugins.wire_openai.tap import Tap
 from smartoken_plugins.wire_openai.usage import usage_of
 
-from smartoken.plugin import COUNTED, REPORTED, Ask, Failure, Usage, Wire, audio_ms
+from smartoken.plugin import COUNTED, REPORTED, Ask, Failure, Refusal, Usage, Wire, audio_ms
 
 NAME = "openai.speech"
 TYPES = {"mp3": b"audio/mpeg", "opus": b"audio/opus", "aac": b"audio/aac", "flac": b"audio/flac", "wav": b"audio/wav",
@@ -82,7 +84,7 @@ class AudioReader:
         self._size = 0
         self.started = self.ended = self.finished = False
         self.failure: Failure | None = None
-        self.counted = 0
+        self.counted = self.pending = 0
 
     def feed(self, data: bytes) -> bytes:
         """Audio in, the same out."""
@@ -103,6 +105,10 @@ class AudioReader:
         else:
             length = audio_ms(b"".join(self._parts)) or self._ask.audio_ms
         return Usage(characters=self._ask.characters, audio_ms=length, source=COUNTED)
+
+    def cut(self, why: Refusal, usage: Usage, add_cost: Callable[[bytes, int], bytes] | None, cost_u: int) -> bytes:
+        """Its cost is known before it begins: it is not cut."""
+        return b""
 
     def cost_event(self, add_cost: Callable[[bytes, int], bytes], cost_u: int) -> bytes:
         """Audio has no place for it."""
@@ -146,6 +152,21 @@ def no_words(refusal: Any, rid: str) -> bytes:
     return b""
 
 
+OPERATION = {
+    "summary": "Text to speech", "tags": ["Audio"],
+    "description": "Audio as it is made. `voice` is a name of the model's, or the id of a voice of your own.",
+    "requestBody": asked(table({
+        "model": TEXT, "input": {"type": "string", "minLength": 1, "maxLength": INPUT_MAX},
+        "voice": {"anyOf": [TEXT, table({"id": TEXT}, "id")]},
+        "response_format": {"enum": list(TYPES)}, "speed": {"type": ["number", "null"], "minimum": 0.25, "maximum": 4},
+        "stream_format": {"enum": ["audio", "sse"]}}, "model", "input", "voice"),
+        {"model": "{speech}", "input": "Hello!", "voice": "alloy"}),
+    "responses": {"200": {"description": "The audio", "content": {
+        **{kind.decode(): {"schema": {"type": "string", "format": "binary"}} for kind in TYPES.values()},
+        "text/event-stream": EVENTS}}},
+}
+
 WIRE = Wire(name=NAME, paths=("/v1/audio/speech",), peek=peek, body=body, reader=reader, whole=whole,
             refuse=errors.refuse, refuse_in_stream=no_words, failure=errors.failure, answer_type=answer_type,
-            insured=False)
+            insured=False,
+            openapi=OPERATION)

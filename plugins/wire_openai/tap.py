@@ -1,4 +1,4 @@
-"""A reader of event streams that pass as they are: it listens in, and says what it heard. For audio's few, fat events."""
+"""Reads event streams that pass as they are: it listens in, and says what it heard. For audio's few, fat events."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,21 +6,21 @@ from typing import Any
 import msgspec
 from smartoken_plugins.wire_openai.chat_stream import payload
 
-from smartoken.plugin import Failure, Usage
+from smartoken.plugin import Failure, Refusal, Usage
 
 EVENT_MAX = 8 << 20
 _decode = msgspec.json.decode
 
 
 class Tap:
-    """A StreamReader. `hear(tap, event)` sets failure, ended and figures; `tell(tap)` makes the usage of the figures."""
+    """A StreamReader. `hear(tap, event)` sets failure, ended and figures; `tell(tap)` makes usage of the figures."""
 
     def __init__(self, hear: Callable[["Tap", dict[str, Any]], None], tell: Callable[["Tap"], Usage | None]):
         self._hear, self._tell = hear, tell
         self._rest = b""
         self.started = self.ended = self.finished = False
         self.failure: Failure | None = None
-        self.counted = 0
+        self.counted = self.pending = 0
         self.figures: dict[str, Any] = {}
 
     def feed(self, data: bytes) -> bytes:
@@ -57,6 +57,10 @@ class Tap:
     def usage(self) -> Usage | None:
         """As reported."""
         return self._tell(self)
+
+    def cut(self, why: Refusal, usage: Usage, add_cost: Callable[[bytes, int], bytes] | None, cost_u: int) -> bytes:
+        """Their cost is known before they begin: they are not cut."""
+        return b""
 
     def cost_event(self, add_cost: Callable[[bytes, int], bytes], cost_u: int) -> bytes:
         """These streams have no place for it."""

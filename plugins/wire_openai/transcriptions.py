@@ -5,11 +5,13 @@ The recording goes on as it came, under its own file name; only `model` is rewri
 """
 
 import secrets
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai import errors, multipart
+from smartoken_plugins.wire_openai.openapi import EVENTS, TEXT, answer, table
 from smartoken_plugins.wire_openai.tap import Tap
 from smartoken_plugins.wire_openai.usage import usage_of
 
@@ -109,6 +111,17 @@ def answer_type(ask: Ask, upstream: bytes) -> bytes:
     return b"text/plain; charset=utf-8" if _format(ask) in ("text", "srt", "vtt") else b"application/json"
 
 
+OPERATION = {
+    "summary": "Speech to text", "tags": ["Audio"],
+    "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": table({
+        "file": {"type": "string", "format": "binary", "minLength": 1}, "model": TEXT,
+        "response_format": {"enum": list(FORMATS)},
+        "stream": {"enum": ["true", "false"]}, "language": {"type": "string"}}, "file", "model")}}},
+    "responses": answer(table({"text": {"type": "string"}, "usage": {"type": "object"}}, "text"), "The text",
+                        **{"text/plain": {"schema": {"type": "string"}}, "text/event-stream": EVENTS}),
+}
+
 WIRE = Wire(name=NAME, paths=("/v1/audio/transcriptions",), peek=peek, body=body, reader=reader, whole=whole,
             refuse=errors.refuse, refuse_in_stream=errors.refuse_in_stream, failure=errors.failure,
-            answer_type=answer_type, insured=False, content_type=f"multipart/form-data; boundary={BOUNDARY}")
+            answer_type=answer_type, insured=False, content_type=f"multipart/form-data; boundary={BOUNDARY}",
+            openapi=OPERATION)

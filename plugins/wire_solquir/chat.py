@@ -1,4 +1,4 @@
-"""POST /api/v1/chat/completions: OpenAI's chat with checked ranges, `usage.cost_micro_usd` and `thinking` in every answer.
+"""POST /api/v1/chat/completions: OpenAI's chat with checked ranges, and cost and `thinking` in every answer.
 
 Upstreams see openai.chat: an Ask made here says so, and the channels that speak it serve it. `temperature` is 0.7 where
 the client says nothing (the reference's default), so it is sent; `top_p` is 1 everywhere and is not.
@@ -8,15 +8,18 @@ Quirks of a provider or channel that this wire reads, besides those of openai.ch
 """
 
 import re
-from typing import Any, Callable, Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai import chat, errors
-from smartoken_plugins.wire_openai.chat_tools import TURNS, usage_object
+from smartoken_plugins.wire_openai.chat_tools import TURNS
 from smartoken_plugins.wire_openai.look import look
+from smartoken_plugins.wire_openai.usage import usage_object
+from smartoken_plugins.wire_solquir.openapi import SOLQUIR_CHAT
 
-from smartoken.plugin import Ask, Failure, Told, Usage, Wire
+from smartoken.plugin import Ask, Failure, Refusal, Told, Usage, Wire
 
 NAME = "solquir.chat"
 TRACE = "X-Solquir-Trace-Id"
@@ -77,6 +80,7 @@ class Reader:
     ended = property(lambda self: self._inner.ended)
     finished = property(lambda self: self._inner.finished)
     counted = property(lambda self: self._inner.counted)
+    pending = property(lambda self: self._inner.pending)
 
     def feed(self, data: bytes) -> bytes:
         """The inner reader keeps unfinished events back here, so a name is never cut in two."""
@@ -88,6 +92,10 @@ class Reader:
     def close(self) -> bytes:
         """What was kept back."""
         return _MODEL.sub(lambda _: self._model, self._inner.close())
+
+    def cut(self, why: Refusal, usage: Usage, add_cost: Callable[[bytes, int], bytes] | None, cost_u: int) -> bytes:
+        """As openai.chat ends it; what the wire tells is in its last chunk."""
+        return _MODEL.sub(lambda _: self._model, self._inner.cut(why, usage, add_cost, cost_u))
 
     def usage(self) -> Usage | None:
         """As reported."""
@@ -123,4 +131,5 @@ def _within(fields: Mapping[str, msgspec.Raw], name: str, low: int, high: int) -
 
 WIRE = Wire(name=NAME, paths=("/api/v1/chat/completions",), peek=peek, body=body, reader=Reader, whole=chat.whole,
             refuse=errors.refuse, refuse_in_stream=errors.refuse_in_stream, failure=errors.failure, tell=tell,
-            rid_header=TRACE, look=look, turns=TURNS)
+            cap=chat.cap, rid_header=TRACE, look=look, turns=TURNS,
+            openapi=SOLQUIR_CHAT)

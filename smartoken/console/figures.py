@@ -32,7 +32,7 @@ def usd_u(amount_u: int) -> str:
 
 
 def usd_p(amount_p: int) -> str:
-    """pUSD for an overview: '$1,234.50', '$0.0310', '$0.000027'. Cut off, never rounded up: nobody has that cent yet."""
+    """pUSD for an overview: '$1,234.50', '$0.0310', '$0.000027'. Cut off, never rounded up."""
     sign, amount_p = ("-" if amount_p < 0 else ""), abs(amount_p)
     if 0 < amount_p < P_PER_U:
         return f"< {sign}$0.000001"

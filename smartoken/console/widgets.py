@@ -7,8 +7,10 @@ from typing import Any
 from tornado.escape import xhtml_escape
 from tornado.locale import Locale
 
-TONES = {"ok": "good", "active": "good", "up": "good", "cut": "warn", "broken": "bad", "failed": "bad", "refused": "warn",
-         "killed": "bad", "void": "", "suspended": "bad", "revoked": "bad", "expired": "warn", "off": "", "resting": "warn", "being tried": "warn",
+TONES = {"ok": "good", "active": "good", "up": "good", "cut": "warn", "broken": "bad", "failed": "bad",
+         "refused": "warn",
+         "killed": "bad", "void": "", "suspended": "bad", "revoked": "bad", "expired": "warn", "off": "",
+         "resting": "warn", "being tried": "warn",
          "out of service": "bad", "down": "bad", "hidden": ""}
 
 
@@ -61,7 +63,8 @@ class Widgets:
         said = f'<span class="hint small muted"><br>{_(hint)}</span>' if hint else ""
         return f'<div class="check"><input {attributes}><label for="{_(id)}">{_(label)}{said}</label></div>'
 
-    def boxes(self, name: str, label: str, options: Iterable[tuple[str, str]], chosen: Iterable[str], hint: str = "") -> str:
+    def boxes(self, name: str, label: str, options: Iterable[tuple[str, str]], chosen: Iterable[str],
+              hint: str = "") -> str:
         """Any of a few, each a box of the same name."""
         rows = "".join(self.check(name, text, key in set(chosen), value=key, id=f"f-{name}-{key}")
                        for key, text in options)

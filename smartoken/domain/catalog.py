@@ -1,7 +1,8 @@
 """The catalog as the request path sees it: light immutable values, compiled from documents when a snapshot is made."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Mapping
+from typing import Any
 
 from smartoken.domain.price import Price
 

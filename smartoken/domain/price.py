@@ -1,8 +1,8 @@
 """The price of a model at one revision, and the one function that turns usage into cost."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Mapping
 
 from smartoken.domain.money import P_PER_U
 from smartoken.domain.usage import Usage

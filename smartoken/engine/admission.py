@@ -1,6 +1,7 @@
 """May this key ask this of this model, and what must be set aside for it? Plain functions; the money comes after."""
 
-from typing import NamedTuple, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 

@@ -81,5 +81,6 @@ def health(gateway: Any) -> list[dict[str, Any]]:
             rest_us = max(0, one.rest_until_us - now_us, book.channel_rest_us(name, rev, now_us))
             rows.append({"channel": name, "model": slug, "inflight": one.inflight, "first_ms": one.first_us // 1000,
                          "good": one.good, "bad": one.bad, "rest_ms": rest_us // 1000,
-                         "ejected": bool(one.ejected_until_us), "out_ms": max(0, one.ejected_until_us - now_us) // 1000})
+                         "ejected": bool(one.ejected_until_us),
+                         "out_ms": max(0, one.ejected_until_us - now_us) // 1000})
     return rows

@@ -29,12 +29,12 @@ RAMP_S = 30              # from a tenth of the weight to all of it
 def meaning_of(provider: Provider, status: int, failure: Failure) -> str:
     """What a failed attempt means: by the provider's table of codes and types, else by the status.
 
-    A failure inside a 200 without any such sign is the upstream's fault.
+    A failure inside a 200 without any such sign is the upstream's fault; a 401 or 402 is about us, whatever it is called.
     """
-    for sign in (failure.code, failure.type):
-        if sign in provider.errors:
-            return provider.errors[sign]
     status = failure.status or status
+    for sign in (failure.code, failure.type):
+        if sign in provider.errors and not (provider.errors[sign] == CALLER and status in (401, 402)):
+            return provider.errors[sign]
     if status in BY_STATUS:
         return BY_STATUS[status]
     return CALLER if 400 <= status < 500 else RETRY

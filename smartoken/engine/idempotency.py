@@ -223,7 +223,7 @@ class KeyedCalls:
         return recording
 
     async def _alive(self, owner: str) -> bool:
-        node = await self._store.get("nodes", owner.rpartition(".")[0])
+        node = await self._store.get("nodes", owner.rpartition("-")[0])
         return node is not None and node["name"] == owner and node["at_ms"] + ALIVE_MS > self._clock.now_ms()
 
     async def _check_dead(self, there: dict[str, Any]) -> None:

@@ -362,7 +362,7 @@ class Call:
             return usual
         return self.wire.answer_type(self.ask, header(self.headers, b"content-type"))
 
-    def _add_told(self, data: bytes, cost_u: int) -> bytes:
+    def add_told(self, data: bytes, cost_u: int) -> bytes:
         """What the wire tells at the end of an answer."""
         wire = self.wire
         if wire.tell is None:
@@ -390,7 +390,7 @@ class Call:
         self.attempted("broken" if reader.failure else "ok", usage)
         cost_p = settle.finish(self, status, usage, self.counted)
         if self.show_cost:
-            rest = out + reader.cost_event(self._add_told, ceil_u(cost_p)) + rest[len(out):]
+            rest = out + reader.cost_event(self.add_told, ceil_u(cost_p)) + rest[len(out):]
         self.last(lambda: self._close_stream(rest))
 
     def _close_stream(self, rest: bytes) -> None:
@@ -417,7 +417,7 @@ class Call:
         if self.left:
             return
         if self.show_cost and (self.wire.add_cost is not None or self.wire.tell is not None):
-            data = self._add_told(data, ceil_u(cost_p))
+            data = self.add_told(data, ceil_u(cost_p))
         self.last(lambda: self.client.answer(200, self._type(JSON), data, self.extra))
 
     def _note_answer(self, data: bytes) -> None:

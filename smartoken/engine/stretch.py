@@ -87,7 +87,13 @@ def cut(call: Any, why: Refusal) -> None:
     call.attempted(why.code)
     cost_p = settle.finish(call, "cut", call.reader.usage(), call.counted, note=why.code)
     if not call.left:
-        add_cost = call.wire.add_cost if call.show_cost else None
+        add_cost = call.add_told if call.show_cost else None
         words = call.reader.cut(why, call.usage, add_cost, ceil_u(cost_p))
         call.last(lambda: (call.client.write(words), call.client.finish()))
     log.info("%s: cut: %s", call.rid, why.code)
+
+
+def _close(call: Any, rest: bytes) -> None:
+    if not call.left:
+        call.client.write(rest)
+        call.client.finish()

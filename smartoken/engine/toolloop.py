@@ -75,15 +75,21 @@ class Rounds:
         return self._call.hold
 
     @property
+    def extra(self) -> bytes:
+        """Header lines of the answer."""
+        return self._call.extra
+
+    @property
     def wants(self) -> Any:
         """As of a Call: the limits it took from."""
         return self._call.wants
 
     def admit(self) -> bool:
         """The first round's."""
-        admitted = self._call.admit()
-        self._extra = self._call.extra
-        return admitted
+        try:
+            return self._call.admit()
+        finally:
+            self._extra = self._call.extra
 
     async def prepare(self) -> None:
         """The first round's."""
@@ -188,14 +194,18 @@ class Rounds:
             self._round += 1
             self._last = self._is_last()
             ask = self._wire.turns.follow(self._call.ask, self._turn, results, self._last)
-            self._turn = self._wire.turns.turn(self._names, self._turn)
+            ask.max_cost_p = max(self._call.ask.max_cost_p - self._call.cost_p, 1) if self._call.ask.max_cost_p else 0
             self._call = self._round_of(ask, self._line(), charged)
             if not self._call.admit():
                 await self._call.prepare()
+            self._turn = self._wire.turns.turn(self._names, self._turn)
             self._task = None
             self._call.begin()
         except Refusal as refusal:
-            self._refuse(refusal)
+            if refusal.code == "max_cost_too_low":
+                self._end()             # the client's own limit: what there is, is the answer
+            else:
+                self._refuse(refusal)
         except Exception:
             log.exception("%s: internal error between two rounds", self._rid)
             self._refuse(refuse("internal", "An internal error occurred; the trace id finds it in our log.",

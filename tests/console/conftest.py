@@ -13,7 +13,8 @@ def console(tmp_path_factory, upstream_process):
     gateway = Gateway(tmp_path_factory.mktemp("console"), workers=2)
     gateway.start()
     gateway.owner = Person(gateway).first_owner()
-    channel = {"provider": "vllm", "base_url": upstream_process.at("well"), "wire_api": ["chat"], "models": {"m": "up-m"}}
+    channel = {"provider": "vllm", "base_url": upstream_process.at("well"), "wire_api": ["chat"],
+               "models": {"m": "up-m"}}
     assert gateway.owner.api("PUT", "/channels/well", {"channel": channel, "rev": 0}).status_code == 200
     assert gateway.owner.api("PUT", "/models/m", {"model": model("m"), "rev": 0}).status_code == 200
     yield gateway

@@ -29,10 +29,12 @@ async def fill(file: Path, rows: int) -> str:
     rng = random.Random(7)
     now_ms = int(time.time() * 1000)
     begun = time.monotonic()
-    await asyncio.gather(*(store.insert("accounts", {**to_store(AccountDoc(id=f"acc-{n:06d}", name=f"Customer {n}")), "rev": 1})
+    await asyncio.gather(*(store.insert("accounts",
+                                        {**to_store(AccountDoc(id=f"acc-{n:06d}", name=f"Customer {n}")), "rev": 1})
                            for n in range(ACCOUNTS)))
     await asyncio.gather(*(store.insert("keys", {**to_store(KeyDoc(
-        digest=f"{n:064x}", kid=f"{n:08d}", acct=f"acc-{n % ACCOUNTS:06d}", name=f"key {n}")), "rev": 1}) for n in range(KEYS)))
+        digest=f"{n:064x}", kid=f"{n:08d}", acct=f"acc-{n % ACCOUNTS:06d}",
+        name=f"key {n}")), "rev": 1}) for n in range(KEYS)))
     await store.close()
     # The rows go in by the store's own statements, but without its care for the disk.
     fast = sqlite3.connect(file)
@@ -47,13 +49,14 @@ async def fill(file: Path, rows: int) -> str:
             batch.append(UsageRecord(
                 rid=rid, acct=f"acc-{key % ACCOUNTS:06d}", key=f"{key:08d}", model=f"model-{rng.randrange(MODELS)}",
                 at_ms=at_ms, wire="openai.chat", channel=f"channel-{rng.randrange(CHANNELS)}",
-                status="failed" if n % 200 == 0 else "ok", usage=Usage(input=900, output=300), price_rev="m@1", cost_p=cost_p,
+                status="failed" if n % 200 == 0 else "ok", usage=Usage(input=900, output=300), price_rev="m@1",
+                cost_p=cost_p,
                 split={"main": cost_p}, total_ms=900, first_ms=200,
                 attempts=[Attempt("channel-1", "ok", 200, 800, cost_p // 2)]))
         sqlite_usage.put(fast, batch, [sqlite_usage.row_of(record) for record in batch])
         fast.commit()
     fast.close()
-    print(f"{rows:,} rows in {time.monotonic() - begun:.0f} s, {file.stat().st_size >> 20} MiB")
+    print(f"{rows:,} rows in {time.monotonic() - begun:.0f} s", flush=True)
     return rid
 
 
@@ -77,8 +80,10 @@ def main() -> None:
 
 def ask(owner: Person, rid: str) -> None:
     """Each page ASKED times; a line each."""
-    pages = ("", "usage", "usage?days=90", "usage?split=acct", "usage?split=key&days=90", "usage?split=channel&measure=tokens",
-             "usage?acct=acc-000007", "usage?key=00000042", "usage?model=model-3&status=failed", "usage?channel=channel-2&days=7",
+    pages = ("", "usage", "usage?days=90", "usage?split=acct", "usage?split=key&days=90",
+             "usage?split=channel&measure=tokens",
+             "usage?acct=acc-000007", "usage?key=00000042", "usage?acct=acc-000007&split=key",
+             "usage?model=model-3&status=failed", "usage?channel=channel-2&days=7",
              f"usage?before={rid[:11]}0", f"usage/{rid}", "models", "models/model-1", "channels", "accounts",
              "accounts?q=Customer 99", "accounts/acc-000007", "keys", "keys?q=00000042", "system", "audit", "people")
     print(f"{'page':45} {'p50 ms':>8} {'p95 ms':>8}")

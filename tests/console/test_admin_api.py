@@ -32,7 +32,8 @@ def test_a_model_and_its_prices(owner):
     steep = model("priced", pricing={"input_per_mtok": "28", "output_per_mtok": "0.42"})
     said = refused(owner.api("PUT", "/models/priced", {"model": steep, "rev": 1}), 409, "price_jump")
     assert "input_per_mtok" in said
-    assert "input_per_mtok" in ok(owner.api("POST", "/prices/check", {"pricing": steep["pricing"], "slug": "priced"}))["jumps"][0]
+    assert "input_per_mtok" in ok(owner.api("POST", "/prices/check",
+                                            {"pricing": steep["pricing"], "slug": "priced"}))["jumps"][0]
     changed = ok(owner.api("PUT", "/models/priced", {"model": steep, "rev": 1, "confirm": True}))
     assert changed["price_rev"] == "priced@2"
     history = ok(owner.api("GET", "/models/priced/prices"))["prices"]
@@ -56,7 +57,8 @@ def test_unsound_models_are_refused(owner, wrong):
 
 def test_a_credential_only_ever_goes_in(console, owner, upstream_process):
     secret = "sk-very-secret-indeed-4711"
-    body = {"channel": {"provider": "openai", "base_url": upstream_process.at("sealed"), "models": {"x": "y"}}, "rev": 0}
+    body = {"channel": {"provider": "openai", "base_url": upstream_process.at("sealed"), "models": {"x": "y"}},
+            "rev": 0}
     made = ok(owner.api("PUT", "/channels/sealed", {**body, "credential": secret}))
     assert made["credential"].startswith("sealed (")
     for path in ("/channels", "/channels/sealed", "/audit"):
@@ -77,7 +79,8 @@ def test_a_credential_only_ever_goes_in(console, owner, upstream_process):
 @pytest.mark.parametrize("play, meaning", [("401", "credential"), ("429?retry_after=1", "cool"), ("error_200", "retry"),
                                            ("reset_before", "retry"), ("html", "retry")])
 def test_the_test_call_says_what_is_wrong(owner, upstream_process, play, meaning):
-    body = {"channel": {"provider": "vllm", "base_url": upstream_process.at("t", play), "models": {"x": "y"}, "active": False}}
+    body = {"channel": {"provider": "vllm", "base_url": upstream_process.at("t", play), "models": {"x": "y"},
+                        "active": False}}
     rev = owner.api("GET", "/channels/tried").json().get("rev", 0)
     ok(owner.api("PUT", "/channels/tried", {**body, "rev": rev}))
     outcome = ok(owner.api("POST", "/channels/tried/test", {"wire": "openai.chat"}))
@@ -129,7 +132,8 @@ def test_usage_is_found_summed_and_exported(console, owner):
     acct = ok(owner.api("POST", "/accounts", {"name": "Reader"}), 201)["id"]
     ok(owner.api("POST", f"/accounts/{acct}/topups", {"amount_u": "5", "op": "reader-1"}))
     key = ok(owner.api("POST", "/keys", {"acct": acct}), 201)["key"]
-    rids = [console.post("/v1/chat/completions", {"model": "m", "messages": SAY, "max_tokens": n}, key)[1]["x-request-id"]
+    rids = [console.post("/v1/chat/completions", {"model": "m", "messages": SAY, "max_tokens": n},
+                         key)[1]["x-request-id"]
             for n in (2, 3, 4)]
     records = [console.record(rid) for rid in rids]
     rows = ok(owner.api("GET", f"/usage?acct={acct}"))["rows"]
@@ -169,7 +173,8 @@ def test_vouchers_are_shown_once_and_stopped(console, owner):
 def test_a_refund_gives_back_at_most_what_was_charged(console, owner):
     dear = model("dear", pricing={"input_per_mtok": "500", "output_per_mtok": "500"})
     ok(owner.api("PUT", "/channels/dear", {"rev": 0, "channel": {
-        "provider": "vllm", "base_url": owner.api("GET", "/channels/well").json()["base_url"], "models": {"dear": "up"}}}))
+        "provider": "vllm", "base_url": owner.api("GET", "/channels/well").json()["base_url"],
+        "models": {"dear": "up"}}}))
     ok(owner.api("PUT", "/models/dear", {"model": dear, "rev": 0}))
     acct = ok(owner.api("POST", "/accounts", {"name": "Unhappy"}), 201)["id"]
     ok(owner.api("POST", f"/accounts/{acct}/topups", {"amount_u": "5", "op": "unhappy-1"}))
@@ -183,7 +188,8 @@ def test_a_refund_gives_back_at_most_what_was_charged(console, owner):
     refused(owner.api("POST", f"/usage/{rid}/refunds", {**body, "password": "not mine at all"}), 401, "password")
     for _ in range(2):
         assert ok(owner.api("POST", f"/usage/{rid}/refunds", body))["amount_u"] == 100
-    assert ok(owner.api("POST", f"/usage/{rid}/refunds", {**body, "amount_u": 0, "op": "r-2"}))["amount_u"] == charged_u - 100
+    assert ok(owner.api("POST", f"/usage/{rid}/refunds",
+                        {**body, "amount_u": 0, "op": "r-2"}))["amount_u"] == charged_u - 100
     refused(owner.api("POST", f"/usage/{rid}/refunds", {**body, "amount_u": 1, "op": "r-3"}), 400, "excess")
     page = owner.page(f"/console/usage/{rid}")
     assert "Give it back" in page
@@ -221,8 +227,8 @@ def test_the_audit_is_a_chain(console, owner):
 
 
 def test_the_state_of_the_system(owner):
-    found = until(lambda: (got := ok(owner.api("GET", "/system"))) if len(ok(owner.api("GET", "/system"))["nodes"]) == 2
-                  else None, "the figures of both workers")
+    until(lambda: len(ok(owner.api("GET", "/system"))["nodes"]) == 2, "the figures of both workers")
+    found = ok(owner.api("GET", "/system"))
     assert all(node["up"] and node["journal"]["healthy"] for node in found["nodes"])
     assert {port["port"]: port["up"] for port in found["ports"]}["store"] is True
     assert owner.api("POST", "/system/reconcile").status_code == 202

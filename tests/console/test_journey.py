@@ -107,7 +107,8 @@ def test_from_an_empty_install_to_a_revoked_key(new_gateway, upstream_process):
         key = page.locator("#secret").inner_text()
         assert re.fullmatch(r"stk-live-[0-9A-Za-z]{46}", key)
 
-        call = lambda: gateway.post("/v1/chat/completions", {"model": "acme/chat", "messages": SAY, "max_tokens": 5}, key)
+        call = lambda: gateway.post("/v1/chat/completions", {"model": "acme/chat", "messages": SAY, "max_tokens": 5},
+                                    key)
         status, headers, _ = call()
         assert status == 200
         rid = headers["x-request-id"]
@@ -133,7 +134,8 @@ def test_from_an_empty_install_to_a_revoked_key(new_gateway, upstream_process):
         for path in (*PATHS, f"/console/usage/{rid}", account.removeprefix(gateway.url)):
             page.goto(gateway.url + path)
             found = axe.run(page).response["violations"]
-            wrong += [f"{path}: {one['id']}: {one['nodes'][0]['html'][:160]}" for one in found if one["impact"] in SERIOUS]
+            wrong += [f"{path}: {one['id']}: {one['nodes'][0]['html'][:160]}" for one in found
+                      if one["impact"] in SERIOUS]
         assert not wrong, "\n".join(wrong)
         assert not watched.wrong, watched.wrong
 
@@ -160,7 +162,8 @@ def test_it_is_usable_in_each_language_theme_and_on_a_phone(console, owner, lang
             width = page.evaluate("document.documentElement.scrollWidth")
             found = Axe().run(page).response["violations"]
             wrong += [f"{path} is {width} wide"] if width > 360 else []
-            wrong += [f"{path}: {one['id']}: {one['nodes'][0]['html'][:160]}" for one in found if one["impact"] in SERIOUS]
+            wrong += [f"{path}: {one['id']}: {one['nodes'][0]['html'][:160]}" for one in found
+                      if one["impact"] in SERIOUS]
         assert not wrong, "\n".join(wrong)
         assert not watched.wrong, watched.wrong
 
@@ -180,12 +183,14 @@ def test_no_text_becomes_markup(new_gateway, upstream_process):
     assert owner.api("PUT", "/models/m", {"rev": 0, "model": model(
         "m", title=evil, description=" ".join(EVIL), owned_by=evil, category=evil, settings={"x": evil},
         available_sizes=[one[:60] for one in EVIL], available_ratios=[EVIL[0]])}).status_code == 200
-    channel = {"provider": "vllm", "base_url": upstream_process.at("xss"), "models": {"m": evil}, "settings": {"x": evil}}
+    channel = {"provider": "vllm", "base_url": upstream_process.at("xss"), "models": {"m": evil},
+               "settings": {"x": evil}}
     assert owner.api("PUT", "/channels/c", {"channel": channel, "rev": 0}).status_code == 200
     acct = owner.api("POST", "/accounts", {"name": evil}).json()["id"]
     assert owner.api("POST", f"/accounts/{acct}/topups", {"amount_u": "5", "op": "t", "note": evil}).status_code == 200
     made = owner.api("POST", "/keys", {"acct": acct, "name": evil}).json()
-    status, headers, _ = gateway.post("/v1/chat/completions", {"model": "m", "messages": SAY, "max_tokens": 3}, made["key"])
+    status, headers, _ = gateway.post("/v1/chat/completions", {"model": "m", "messages": SAY, "max_tokens": 3},
+                                      made["key"])
     assert status == 200
     gateway.record(headers["x-request-id"])
     assert owner.form("/console/sign-in", name=EVIL[1], password="x", next=EVIL[4]).status_code == 401
@@ -198,7 +203,8 @@ def test_no_text_becomes_markup(new_gateway, upstream_process):
         for path in ("/console", "/console/usage", "/console/models", "/console/models/m", "/console/models/m/prices",
                      "/console/channels", "/console/channels/c", "/console/accounts", f"/console/accounts/{acct}",
                      "/console/keys", f"/console/keys/{made['kid']}", f"/console/usage/{headers['x-request-id']}",
-                     "/console/audit", f"/console/keys/new?acct={EVIL[1]}", f"/console/usage?model={EVIL[1]}&acct={EVIL[2]}",
+                     "/console/audit", f"/console/keys/new?acct={EVIL[1]}",
+                     f"/console/usage?model={EVIL[1]}&acct={EVIL[2]}",
                      f"/console/accounts?q={EVIL[3]}", f"/console?done={EVIL[0]}"):
             page.goto(gateway.url + path)
             page.wait_for_load_state("networkidle")

@@ -153,6 +153,25 @@ def test_speech_in_the_playground(shop):
     context.close()
 
 
+def test_what_a_model_thinks_is_shown_apart(shop, upstream_process):
+    gateway, chromium, state = shop
+    base_url = upstream_process.at("thinker", "moonshot?reasoning=3")
+    channel = {"provider": "vllm", "base_url": base_url, "wire_api": ["chat"], "models": {"acme/thinker": "thinker"}}
+    pricing = {"input_per_mtok": "1", "output_per_mtok": "2"}
+    for path, body in (("/channels/thinker", {"channel": channel}),
+                       ("/models/acme%2Fthinker", {"model": {"slug": "acme/thinker", "pricing": pricing}})):
+        assert gateway.owner.api("PUT", path, body | {"rev": 0}).status_code == 200
+    context = chromium.new_context(locale="en-US", storage_state=state)
+    page = context.new_page()
+    page.goto(f"{gateway.url}/playground?model=acme/thinker")
+    answer = say(page, "Think.")
+    thought = answer.locator("details.thought").first
+    thought.locator("summary", has_text="Thinking").click()
+    words = thought.locator("div").inner_text()
+    assert words.strip() and words not in answer.locator(".md").inner_text()
+    context.close()
+
+
 def test_a_conversation_can_be_stopped_and_begun_anew(shop):
     gateway, chromium, state = shop
     context = chromium.new_context(locale="en-US", storage_state=state)

@@ -21,8 +21,10 @@ LABELS = re.compile(r"""_\(\{([^}]*)\}""")
 
 def texts() -> set[str]:
     """All of them, in English."""
-    found = {*page.DONE.values(), *widgets.TONES, *ROLES, *TYPES, *PRICES, *KINDS, *MEANINGS, "1,000 cached in + 1,000 out",
-             "1 image", "1,000 characters", usage.REPORTED, usage.COUNTED, usage.ESTIMATED, usage.NONE, "head", "first bytes",
+    found = {*page.DONE.values(), *widgets.TONES, *ROLES, *TYPES, *PRICES, *KINDS, *MEANINGS,
+             "1,000 cached in + 1,000 out",
+             "1 image", "1,000 characters", usage.REPORTED, usage.COUNTED, usage.ESTIMATED, usage.NONE, "head",
+             "first bytes",
              "end", "store", "limiter", "media"}
     for group, entries in nav.MENU:
         found |= {group, *(entry.label for entry in entries)}
@@ -43,7 +45,8 @@ def texts() -> set[str]:
 def of_the_site() -> set[str]:
     """What the pages for buyers say from tables: the bar, types and filters, lines of prices, modes, refusals."""
     pages = (CONSOLE / "pages").glob("*.py")
-    said = {word for path in pages for word in re.findall(r'refuse\("\w+",\s*"([^"]+)"', path.read_text(encoding="utf-8"))
+    said = {word for path in pages
+            for word in re.findall(r'refuse\("\w+",\s*"([^"]+)"', path.read_text(encoding="utf-8"))
             if path.name.startswith("my_") or path.stem in ("market", "sign_up", "dashboard", "playground")}
     lines = (CONSOLE / "shelf.py").read_text(encoding="utf-8")
     return said | {place.label for place in site.BAR} | {label for kind in shelf.TYPES.values() for label in kind[:2]} \

@@ -26,8 +26,9 @@ class Missing(Exception):
     """No server of this kind here; says what to do."""
 
     def __init__(self, kind: str, what: str):
-        super().__init__(f"no {what}: run `python -m tests.servers install` (it needs Go for FerretDB), or set "
-                         f"{URLS[kind]}")
+        remedy = (f"run `python -m tests.servers install` (it needs Go for FerretDB), or set {URLS[kind]}"
+                  if kind in URLS else f"install {kind} with your system's package manager")
+        super().__init__(f"no {what}: {remedy}")
         self.kind = kind
 
 

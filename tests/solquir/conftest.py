@@ -17,7 +17,11 @@ slug = "solquir-v1"
 title = "Solquir V1"
 description = "通用对话旗舰模型"
 owned_by = "solquir"
-pricing = { input_per_mtok = 2000000, output_per_mtok = 8000000, cache_read_per_mtok = 2000000, per_tool_call = { search = "0.003" } }
+[models.pricing]
+input_per_mtok = 2000000
+output_per_mtok = 8000000
+cache_read_per_mtok = 2000000
+per_tool_call = { search = "0.003" }
 [models.composite]
 members = ["plain-b", "tools-a", "images-b", "plain-a"]
 tools = ["search"]
@@ -120,7 +124,8 @@ allow_private = true
     wants = "ok?wants=search"
     gateway.apply(
         priced("tools-a", 500_000, 1_500_000), priced("images-b", 500_000, 1_500_000),
-        priced("plain-a", 300_000, 900_000), priced("plain-b", 1_000_000, 3_000_000), priced("down", 1, 1),
+        priced("plain-a", 300_000, 900_000), priced("plain-b", 1_000_000, 3_000_000),
+        priced("down", 1, 1, public=False),
         priced("hidden", 1, 1, public=False), priced("off", 1, 1, active=False), model("renamed"),
         COMPOSITE, FALLS,
         channel("a", at("a", "ok"), {"tools-a": "up-a"}), channel("b", at("b"), {"images-b": "up-b"}),

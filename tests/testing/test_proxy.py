@@ -99,7 +99,7 @@ def test_half_close_ends_the_reply_only():
         writer.write(b"one")
         assert await reader.read() == b""
         writer.write(b"two")
-        while len(got) < 6:  # noqa: ASYNC110 (the echo server's bytes have no event)
+        while len(got) < 6:
             await asyncio.sleep(0.01)
         assert got == b"onetwo"
         writer.close()

@@ -58,7 +58,7 @@ async def raw(upstream, plays, *, stream=True, path="/chat/completions", **more)
 
 async def until(true):
     """Wait for something that must come; the test's own time limit is the deadline."""
-    while not true():  # noqa: ASYNC110 (another thread's or the kernel's doing has no event)
+    while not true():
         await asyncio.sleep(0.01)
 
 

@@ -96,7 +96,7 @@ def test_pipelined_requests_are_answered_in_order(run):
             client.send(b"".join(ask(b"/hold" if n % 3 == 0 else b"/hot", b"%d" % n) for n in range(30)))
             for n in range(30):
                 if n % 3 == 0:
-                    await until(lambda: len(hold.runs) == n // 3 + 1)  # noqa: B023 - awaited before n moves on
+                    await until(lambda: len(hold.runs) == n // 3 + 1)
                     assert server.in_flight == 1
                     hold.runs[-1].answer(200, TEXT, said(hold.runs[-1]))
                 assert (await client.answer())[2].endswith(b" %d" % n)

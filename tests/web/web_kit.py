@@ -121,5 +121,5 @@ class Client:
 async def until(true):
     """Come back when `true()` holds; TimeoutError if that is never."""
     async with asyncio.timeout(10):
-        while not true():  # noqa: ASYNC110 - what we wait for has no event to wait on
+        while not true():
             await asyncio.sleep(0.005)

@@ -72,7 +72,7 @@ def test_bad_picture_bodies(body):
 
 
 def test_an_edit_travels_as_a_form():
-    parts = [multipart.Part("model", "", "", b"m"), multipart.Part("prompt", "", "", "ein Hut".encode()),
+    parts = [multipart.Part("model", "", "", b"m"), multipart.Part("prompt", "", "", b"ein Hut"),
              multipart.Part("n", "", "", b"2"), multipart.Part("image[]", 'a"b.png', "image/png", b"\x89PNG\r\n--x\r\n"),
              multipart.Part("mask", "m.png", "image/png", b"")]
     body, content_type = multipart.write(parts)

@@ -39,7 +39,8 @@ class List(Page):
     async def _show(self, refusal: Any = None) -> None:
         found = await self.ask(accounts.list_accounts(self.desk, accounts.AccountQuery(q=self.text("q"),
                                                                                       after=self.text("after"))))
-        self.render("accounts.html", title=self.locale.translate("Accounts"), rows=found["accounts"], more=found["next"],
+        self.render("accounts.html", title=self.locale.translate("Accounts"), rows=found["accounts"],
+                    more=found["next"],
                     q=self.text("q"), refusal=refusal, name=self.text("name"), id=self.text("id"))
 
 
@@ -55,7 +56,8 @@ class One(Page):
     async def post(self, id: str) -> None:
         form = Form(self)
         does = {"topup": ("money.write", self._topup, "moved"), "adjust": ("money.write", self._adjust, "moved"),
-                "change": ("accounts.write", self._change, "saved"), "suspend": ("accounts.write", self._suspend, "saved"),
+                "change": ("accounts.write", self._change, "saved"),
+                "suspend": ("accounts.write", self._suspend, "saved"),
                 "resume": ("accounts.write", self._resume, "saved")}
         permission, work, done = does[self.text("do")] if self.text("do") in does else does["change"]
         self.demand(permission)
@@ -68,7 +70,8 @@ class One(Page):
 
     async def _topup(self, id: str, form: Form) -> None:
         await accounts.topup(self.desk, id, decode(accounts.TopupBody, {
-            "amount_u": _amount(form), "op": form.text("cause") or form.text("op"), "note": form.text("note")}, "the top-up"))
+            "amount_u": _amount(form), "op": form.text("cause") or form.text("op"),
+            "note": form.text("note")}, "the top-up"))
 
     async def _adjust(self, id: str, form: Form) -> None:
         await accounts.adjust(self.desk, id, decode(accounts.AdjustBody, {
@@ -91,14 +94,16 @@ class One(Page):
     async def _show(self, id: str, refusal: Any = None) -> None:
         money = self.who.may("money.read")
         account = await self.ask(accounts.get_account(self.desk, id))
-        books = await self.ask(accounts.books(self.desk, id, accounts.BooksQuery(before=self.text("before")))) if money else None
+        books = await self.ask(accounts.books(self.desk, id,
+                                              accounts.BooksQuery(before=self.text("before")))) if money else None
         found = await self.ask(keys.list_keys(self.desk, keys.KeyQuery(acct=id)))
-        chart, _ = await self.ask(charts.stacked(self.desk, "model", "cost_p" if money else "calls", DAYS,
+        chart, _ = await self.ask(charts.by_bands(self.desk, "model", "cost_p" if money else "calls", DAYS,
                                                  self.locale.translate("others"), acct=id))
         self.render("account.html", title=account["name"] or id, charts=True, account=account, books=books,
                     keys=sorted(found["keys"], key=lambda one: -one["created_ms"]), chart=chart, refusal=refusal,
                     op=f"console-{secrets.token_hex(8)}", overdraft=figures.exact_u(account.get("overdraft_u")),
-                    now_ms=self.gateway.clock.now_ms(), typed={name: self.text(name) for name in ("amount", "note", "cause")})
+                    now_ms=self.gateway.clock.now_ms(),
+                    typed={name: self.text(name) for name in ("amount", "note", "cause")})
 
 
 def _amount(form: Form) -> Any:

@@ -11,7 +11,8 @@ from smartoken.strict import decode
 from smartoken.web.admin import channels
 
 NEW = {"name": "", "provider": "", "base_url": "", "credential": "", "wire_api": [], "models": {}, "bridges": [],
-       "costs": {}, "priority": 0, "weight": 100, "active": True, "rpm": 0, "tpm": 0, "max_inflight": 0, "proxy": "", "settings": {},
+       "costs": {}, "priority": 0, "weight": 100, "active": True, "rpm": 0, "tpm": 0, "max_inflight": 0, "proxy": "",
+       "settings": {},
        "timeouts": {"first_byte_s": 120, "idle_s": 60, "total_s": 1800}, "cancel_stops_billing": None, "rev": 0,
        "problems": [], "wires": []}
 CANCEL = {"": None, "yes": True, "no": False}
@@ -67,9 +68,11 @@ class Edit(Page):
         known = await self.ask(channels.providers(self.desk))
         wires = sorted({wire for one in known["providers"] for wire in one["speaks"]})
         models = channel["models"]
-        self.render("channel.html", title=channel["name"] or self.locale.translate("New channel"), channel=channel, new=new,
+        self.render("channel.html", title=channel["name"] or self.locale.translate("New channel"), channel=channel,
+                    new=new,
                     refusal=refusal, providers=known["providers"], bridges=known["bridges"], wires=wires,
-                    models=lines(models) if isinstance(models, dict) else models, settings=as_json(channel["settings"]), costs=_cost_lines(channel["costs"]),
+                    models=lines(models) if isinstance(models, dict) else models, settings=as_json(channel["settings"]),
+                    costs=_cost_lines(channel["costs"]),
                     short={full: name for name, full in WIRE_NAMES.items()})
 
 
@@ -96,9 +99,11 @@ class Live(Page):
 
 def _fields(form: Form, name: str, old: dict[str, Any]) -> dict[str, Any]:
     """The channel as the form says it; what has no field there stays as it is."""
-    kept = {field: old[field] for field in ChannelDoc.model_fields if field in old and field not in (*NEW, *WRITERS_OWN)}
+    kept = {field: old[field] for field in ChannelDoc.model_fields if field in old
+            and field not in (*NEW, *WRITERS_OWN)}
     return {
-        **kept, "costs": _costs(form.pairs("costs"), old["costs"]), "name": name or form.text("name"), "provider": form.text("provider"), "base_url": form.text("base_url"),
+        **kept, "costs": _costs(form.pairs("costs"), old["costs"]), "name": name or form.text("name"),
+        "provider": form.text("provider"), "base_url": form.text("base_url"),
         "wire_api": form.many("wire_api"), "models": form.pairs("models"), "bridges": form.many("bridges"),
         "priority": form.number("priority"), "weight": form.number("weight", 100), "active": form.flag("active"),
         "rpm": form.number("rpm"), "tpm": form.number("tpm"), "max_inflight": form.number("max_inflight"),
@@ -130,5 +135,6 @@ def _cost_lines(costs: dict[str, Any]) -> str:
 def routes(gateway) -> list[tuple]:
     with_gateway = {"gateway": gateway}
     return [(r"/console/channels", List, with_gateway), (r"/console/channels/new", Edit, with_gateway),
-            (r"/console/channels/([^/]+)/test", Test, with_gateway), (r"/console/channels/([^/]+)/live", Live, with_gateway),
+            (r"/console/channels/([^/]+)/test", Test, with_gateway),
+            (r"/console/channels/([^/]+)/live", Live, with_gateway),
             (r"/console/channels/([^/]+)", Edit, with_gateway)]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from smartoken.console import charts, spent
+from smartoken.console import spent
 from smartoken.console.playkey import PLAY
 from smartoken.console.site import Mine
 from smartoken.engine.issue import account as stored_account
@@ -34,7 +34,7 @@ class Dashboard(Mine):
                     keys=sum(one["active"] for one in keys), spent_p=sum(one["cost_p"] for one in by_day),
                     calls=sum(one["calls"] for one in by_day), tokens=sum(one["tokens"] for one in by_day),
                     today_p=sum(one["cost_p"] for one in by_day if one["day"] == today), charts=True, more="",
-                    chart=charts.stacked(by_day, "model", "cost_p", today - DAYS + 1, today + 1, translate("others")))
+                    chart=spent.stacked(by_day, "model", "cost_p", today - DAYS + 1, today + 1, translate("others")))
 
 
 class Usage(Mine):
@@ -62,7 +62,7 @@ class Usage(Mine):
         part = self.request.headers.get("HX-Target") == "rows"
         self.render("my_rows.html" if part else "my_usage.html", title=translate("Usage"), charts=True, days=days,
                     ranges=RANGES, measure=measure, measures=MEASURES, split=split, whole=whole, rows=rows, more=more,
-                    chart=charts.stacked(by_day, split, measure, since, until, translate("others")),
+                    chart=spent.stacked(by_day, split, measure, since, until, translate("others")),
                     query={"days": days, "measure": measure, "split": split})
 
 

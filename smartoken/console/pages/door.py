@@ -95,4 +95,5 @@ class SignOut(Page):
 
 def routes(gateway) -> list[tuple]:
     with_gateway = {"gateway": gateway}
-    return [(WELCOME, Welcome, with_gateway), (SIGN_IN, SignIn, with_gateway), ("/console/sign-out", SignOut, with_gateway)]
+    return [(WELCOME, Welcome, with_gateway), (SIGN_IN, SignIn, with_gateway),
+            ("/console/sign-out", SignOut, with_gateway)]

@@ -36,13 +36,15 @@ class New(Page):
         form = Form(self)
         made, refusal = await self.attempt(self._create(form))
         if refusal is None:
-            self.render("key_made.html", title=self.locale.translate("New key"), made=made, base_url=self.gateway.conf.base_url)
+            self.render("key_made.html", title=self.locale.translate("New key"), made=made,
+                        base_url=self.gateway.conf.base_url)
             return
         self.set_status(refusal.status)
         self._show(form.text("acct"), {**NEW, "name": form.text("name"), "models": form.words("models")}, refusal)
 
     async def _create(self, form: Form) -> dict[str, Any]:
-        return await keys.create(self.desk, decode(keys.KeyBody, {"acct": form.text("acct"), **_fields(form)}, "the key"))
+        return await keys.create(self.desk,
+                                 decode(keys.KeyBody, {"acct": form.text("acct"), **_fields(form)}, "the key"))
 
     def _show(self, acct: str, key: dict[str, Any], refusal: Any = None) -> None:
         self.render("key_new.html", title=self.locale.translate("New key"), acct=acct, one=key, refusal=refusal,

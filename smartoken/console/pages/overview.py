@@ -21,7 +21,7 @@ class Overview(Page):
         now = _total([one for one in by_day if one["day"] == today])
         before = _total([one for one in by_day if one["day"] == today - 1])
         month = _total(by_day)
-        chart, _ = await self.ask(charts.stacked(desk, "model", "cost_p" if money else "calls", str(DAYS),
+        chart, _ = await self.ask(charts.by_bands(desk, "model", "cost_p" if money else "calls", str(DAYS),
                                                  self.locale.translate("others")))
         accounts = await self.ask(usage.sums(desk, usage.SumsQuery(by="acct", days=str(DAYS))))
         names = {one["acct"]: await self.gateway.catalog.get("accounts", one["acct"]) for one in accounts["sums"][:6]}
@@ -30,7 +30,8 @@ class Overview(Page):
         nodes = await self.ask(figures.nodes(self.gateway.store, self.gateway.clock.now_ms()))
         self.render("overview.html", title=self.locale.translate("Overview"), charts=True, today=now, yesterday=before,
                     month=month, chart=chart, accounts=accounts["sums"][:6],
-                    names={acct: found["name"] for acct, found in names.items() if found}, recent=recent["rows"][:8], live=live,
+                    names={acct: found["name"] for acct, found in names.items() if found}, recent=recent["rows"][:8],
+                    live=live,
                     nodes=nodes, days=DAYS, steps=self._first_steps(live))
 
     def _first_steps(self, live: list) -> list[tuple[bool, str, str]]:

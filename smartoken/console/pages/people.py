@@ -31,12 +31,14 @@ class People(Page):
         do, name = form.text("do"), form.text("name").lower()
         if do == "add":
             await people.add(self.desk, decode(people.PersonBody, {
-                "name": name, "role": form.text("role"), "password": form.secret("password"), "acct": form.text("acct")},
+                "name": name, "role": form.text("role"), "password": form.secret("password"),
+                "acct": form.text("acct")},
                 "the person"))
         elif do == "end":
             await people.end_sessions(self.desk, name)
         else:
-            changes: dict[str, Any] = {"role": {"role": form.text("role")}, "off": {"active": False}, "on": {"active": True},
+            changes: dict[str, Any] = {"role": {"role": form.text("role")}, "off": {"active": False},
+                                       "on": {"active": True},
                                        "no-factor": {"second_factor": False},
                                        "password": {"password": form.secret("password")}}.get(do, {})
             await people.change(self.desk, name, decode(people.PersonChange, changes, "the person"))
@@ -85,7 +87,8 @@ class Me(Page):
         if refusal is not None and refusal.code == "totp":
             factor["secret"] = self.text("secret")
         sessions = (await self.ask(people.own_sessions(self.desk)))["sessions"]
-        self.render("me.html", title=self.locale.translate("My account"), factor=factor, sessions=sessions, refusal=refusal)
+        self.render("me.html", title=self.locale.translate("My account"), factor=factor, sessions=sessions,
+                    refusal=refusal)
 
 
 def routes(gateway) -> list[tuple]:

@@ -60,7 +60,8 @@ class Audit(Page):
     async def get(self) -> None:
         before = self.text("before")
         found = await self.ask(audit.page(self.desk, audit.AuditQuery(before=before if before.isdigit() else "")))
-        self.render("audit.html", title=self.locale.translate("Audit log"), entries=[(entry, _changes(entry)) for entry in found["entries"]],
+        self.render("audit.html", title=self.locale.translate("Audit log"),
+                    entries=[(entry, _changes(entry)) for entry in found["entries"]],
                     more=found["next"])
 
 
@@ -90,7 +91,7 @@ def _given(form: Form, field: dict[str, Any]) -> Any:
 
 
 def _changes(entry: dict[str, Any]) -> list[tuple[str, str | None, str]]:
-    """(field, before, after) of a change, without what was empty and stays so; before is None where there was nothing."""
+    """(field, before, after) of a change, without what was and stays empty; before is None where nothing was."""
     before, after = entry["before"], entry["after"]
     named = [name for name in {**before, **after} if before.get(name) or after.get(name)]
     return [(name, _shown(before[name]) if name in before else None, _shown(after.get(name, "–"))) for name in named]

@@ -25,10 +25,12 @@ class Usage(Page):
         money = self.who.may("money.read")
         where = {name: self.text(name) for name in FILTERS}
         days = self.text("days") if self.text("days") in RANGES else "30"
-        split = self.text("split") if self.text("split") in SPLITS else "model"
+        splits = _splits(where)
+        split = self.text("split") if self.text("split") in splits else "model"
         measures = MEASURES if money else MEASURES[1:]
         measure = self.text("measure") if self.text("measure") in measures else measures[0]
-        chart, by_split = await self.ask(charts.stacked(self.desk, split, measure, days, self.locale.translate("others"),
+        chart, by_split = await self.ask(charts.by_bands(self.desk, split, measure, days,
+                                                        self.locale.translate("others"),
                                                         **where))
         whole = await self.ask(usage.sums(self.desk, usage.SumsQuery(by="", days=days, **where)))
         status = self.text("status")
@@ -37,8 +39,10 @@ class Usage(Page):
         query = {**where, "days": days, "split": split, "measure": measure, "status": status}
         template = "usage_rows.html" if self.request.headers.get("HX-Target") == "rows" else "usage.html"
         self.render(template, title=self.locale.translate("Usage"), charts=True, where=where, days=days, split=split,
-                    measure=measure, measures=measures, ranges=RANGES, splits=SPLITS, chart=chart, sums=by_split["sums"][:50],
-                    whole=whole["sums"][0] if whole["sums"] else None, rows=rows["rows"], more=rows["next"], status=status,
+                    measure=measure, measures=measures, ranges=RANGES, splits=splits, chart=chart,
+                    sums=by_split["sums"][:50],
+                    whole=whole["sums"][0] if whole["sums"] else None, rows=rows["rows"], more=rows["next"],
+                    status=status,
                     query=query, compact=False)
 
 
@@ -100,6 +104,13 @@ class Export(Page):
         form = "jsonl" if self.text("format") == "jsonl" else "csv"
         file = await self.ask(usage.export(self.desk, usage.ExportQuery(**fields, since_ms=str(since), format=form)))
         await file.send(self)
+
+
+def _splits(where: dict[str, str]) -> tuple[str, ...]:
+    """What sums can be parted by without reading everything: below a model or channel not by account or key."""
+    if (where["model"] or where["channel"]) and not (where["acct"] or where["key"]):
+        return ("model", "channel")
+    return SPLITS
 
 
 def routes(gateway) -> list[tuple]:

@@ -41,7 +41,8 @@ class List(Page):
     async def _show(self, refusal: Any = None) -> None:
         query = vouchers.VoucherQuery(batch=self.text("batch"), after=self.text("after"))
         found = await self.ask(vouchers.list_vouchers(self.desk, query))
-        self.render("vouchers.html", title=self.locale.translate("Vouchers"), rows=found["vouchers"], more=found["next"],
+        self.render("vouchers.html", title=self.locale.translate("Vouchers"), rows=found["vouchers"],
+                    more=found["next"],
                     batch=self.text("batch"), refusal=refusal, now_ms=self.gateway.clock.now_ms(),
                     slugs=sorted(self.gateway.snapshots.current.models))
 

@@ -1,4 +1,4 @@
-"""The admin API, /admin/api/*: one resource a file, each a table of operations that the console's pages call as well."""
+"""The admin API, /admin/api/*: one resource a file, each a table of operations that the pages call as well."""
 
 import importlib
 import pkgutil

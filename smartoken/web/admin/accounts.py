@@ -139,7 +139,8 @@ async def topup(desk: Desk, id: str, body: TopupBody) -> dict[str, Any]:
     entry = await ledger.topup(id, body.amount_u, body.op, body.note)
     _same(entry, body)
     if entry.seq > before:
-        await desk.audit("accounts.topup", f"accounts/{id}", None, {"amount_u": body.amount_u, "op": body.op}, body.note)
+        await desk.audit("accounts.topup", f"accounts/{id}", None, {"amount_u": body.amount_u, "op": body.op},
+                         body.note)
     return await get_account(desk, id)
 
 
@@ -152,7 +153,8 @@ async def adjust(desk: Desk, id: str, body: AdjustBody) -> dict[str, Any]:
     entry = await ledger.adjust(id, body.amount_u, body.op, body.note, actor=desk.who.name, below_zero=body.below_zero)
     _same(entry, body)
     if entry.seq > before:
-        await desk.audit("accounts.adjust", f"accounts/{id}", None, {"amount_u": body.amount_u, "op": body.op}, body.note)
+        await desk.audit("accounts.adjust", f"accounts/{id}", None, {"amount_u": body.amount_u, "op": body.op},
+                         body.note)
     return await get_account(desk, id)
 
 
@@ -171,8 +173,8 @@ async def books(desk: Desk, id: str, query: BooksQuery) -> dict[str, Any]:
 
 def _same(entry: Any, body: TopupBody) -> None:
     if entry.delta["u"] != body.amount_u:
-        raise Refusal(409, "conflict_error", f"Under the name '{body.op}' {show_u(entry.delta['u'])} were booked before; "
-                      "another amount needs another name.", code="op_taken", param="op")
+        raise Refusal(409, "conflict_error", f"Under the name '{body.op}' {show_u(entry.delta['u'])} were booked "
+                      "before; another amount needs another name.", code="op_taken", param="op")
 
 
 async def _stored(desk: Desk, id: str) -> dict[str, Any]:
@@ -202,6 +204,7 @@ OPERATIONS = [
     Operation("PATCH", "/accounts/{id}", "accounts.write", "Change an account, suspend it, let it in again", change,
               AccountChange),
     Operation("POST", "/accounts/{id}/topups", "money.write", "Put money in", topup, TopupBody),
-    Operation("POST", "/accounts/{id}/adjustments", "money.write", "Add or take money by a decision", adjust, AdjustBody),
+    Operation("POST", "/accounts/{id}/adjustments", "money.write", "Add or take money by a decision", adjust,
+              AdjustBody),
     Operation("GET", "/accounts/{id}/books", "money.read", "The account's chain of entries", books, query=BooksQuery),
 ]

@@ -20,7 +20,8 @@ class AuditQuery(Strict):
 async def page(desk: Desk, query: AuditQuery) -> dict[str, Any]:
     """A page of entries; `hash` of each covers the one before it."""
     found = await desk.gateway.audit.page(int(query.before or 0), PAGE)
-    rows = [{"seq": entry.seq, "at_ms": entry.at_ms, "node": entry.node, "hash": entry.hash, **entry.delta} for entry in found]
+    rows = [{"seq": entry.seq, "at_ms": entry.at_ms, "node": entry.node, "hash": entry.hash, **entry.delta}
+            for entry in found]
     return {"entries": rows, "next": rows[-1]["seq"] if rows and rows[-1]["seq"] > 1 else 0}
 
 

@@ -103,7 +103,8 @@ async def _live(desk: Desk) -> dict[str, dict[str, Any]]:
 
 
 def _blank() -> dict[str, Any]:
-    return {"inflight": 0, "good": 0, "bad": 0, "first_ms": 0, "rest_ms": 0, "out_ms": 0, "probing": False, "state": "", "alarm": "",
+    return {"inflight": 0, "good": 0, "bad": 0, "first_ms": 0, "rest_ms": 0, "out_ms": 0, "probing": False, "state": "",
+            "alarm": "",
             "models": []}
 
 
@@ -130,7 +131,8 @@ OPERATIONS = [
     Operation("GET", "/channels/{name}", "catalog.read", "One channel", get_channel),
     Operation("PUT", "/channels/{name}", "catalog.write", "Create or change a channel", put_channel, ChannelBody),
     Operation("DELETE", "/channels/{name}", "catalog.write", "Remove a channel", remove_channel),
-    Operation("POST", "/channels/{name}/test", "catalog.write", "One real call through a channel", test_channel, TestBody),
+    Operation("POST", "/channels/{name}/test", "catalog.write", "One real call through a channel", test_channel,
+              TestBody),
     Operation("GET", "/health", "catalog.read", "Live figures of all channels", health),
     Operation("GET", "/providers", "catalog.read", "Providers and bridges that plugins brought", providers),
 ]

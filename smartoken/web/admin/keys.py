@@ -53,7 +53,8 @@ async def list_keys(desk: Desk, query: KeyQuery) -> dict[str, Any]:
     if query.q:
         where["kid"] = query.q.removeprefix("stk-live-")[:8]
     found = await desk.gateway.store.find("keys", where, after=query.after, limit=PAGE + 1)
-    return {"keys": [_row(stored) for stored in found[:PAGE]], "next": found[PAGE - 1]["_id"] if len(found) > PAGE else ""}
+    return {"keys": [_row(stored) for stored in found[:PAGE]], "next": found[PAGE - 1]["_id"] if len(found) > PAGE
+            else ""}
 
 
 async def create(desk: Desk, body: KeyBody) -> dict[str, Any]:
@@ -100,7 +101,8 @@ def _row(stored: dict[str, Any]) -> dict[str, Any]:
 
 OPERATIONS = [
     Operation("GET", "/keys", "accounts.read", "Keys, without their text", list_keys, query=KeyQuery),
-    Operation("POST", "/keys", "keys.write", "Make a key; its text is in this answer only", create, KeyBody, status=201),
+    Operation("POST", "/keys", "keys.write", "Make a key; its text is in this answer only", create, KeyBody,
+              status=201),
     Operation("GET", "/keys/{kid}", "accounts.read", "One key", get_key),
     Operation("PATCH", "/keys/{kid}", "keys.write", "Change a key's name, models, limits, expiry", change, KeyChange),
     Operation("POST", "/keys/{kid}/revoke", "keys.write", "Revoke a key", revoke),

@@ -99,7 +99,8 @@ async def restore(desk: Desk, slug: str, n: str, body: RestoreBody) -> dict[str,
 async def check(desk: Desk, body: PricingBody) -> dict[str, Any]:
     """What typical calls would cost, in pUSD and µUSD, and which prices changed by more than 50 times."""
     old = await desk.gateway.catalog.get("models", body.slug) if body.slug else None
-    return {"examples": examples(body.pricing), "jumps": jumps(from_store(ModelDoc, old).pricing, body.pricing) if old else []}
+    return {"examples": examples(body.pricing), "jumps": jumps(from_store(ModelDoc, old).pricing, body.pricing) if old
+            else []}
 
 
 def examples(pricing: Pricing) -> list[dict[str, Any]]:
@@ -134,7 +135,8 @@ def flatten(pricing: dict[str, Any]) -> dict[str, int]:
 def _no_slip(old: Pricing, new: Pricing) -> None:
     steep = jumps(old, new)
     if steep:
-        raise Refusal(409, "conflict_error", f"More than 50 times another price: {'; '.join(steep)}. Say that you mean it.",
+        raise Refusal(409, "conflict_error",
+                      f"More than 50 times another price: {'; '.join(steep)}. Say that you mean it.",
                       code="price_jump", param="pricing")
 
 
@@ -172,5 +174,6 @@ OPERATIONS = [
     Operation("GET", "/models/{slug}/prices", "catalog.read", "Price revisions and their differences", prices),
     Operation("POST", "/models/{slug}/prices/{n}/restore", "catalog.write", "Roll back to a price revision", restore,
               RestoreBody),
-    Operation("POST", "/prices/check", "catalog.read", "Example costs of prices, and steep changes", check, PricingBody),
+    Operation("POST", "/prices/check", "catalog.read", "Example costs of prices, and steep changes", check,
+              PricingBody),
 ]

@@ -44,7 +44,8 @@ def _operation(one: Any, by_model: dict[Any, Any]) -> dict[str, Any]:
                        for name, field in schema["properties"].items()]
     if one.method != "GET":
         parameters.append({"name": "X-CSRF-Token", "in": "header", "required": True, "schema": {"type": "string"}})
-    refusal = {"description": "Refused", "content": {"application/json": {"schema": {"$ref": REF.format(model="Refusal")}}}}
+    refusal = {"description": "Refused",
+               "content": {"application/json": {"schema": {"$ref": REF.format(model="Refusal")}}}}
     found: dict[str, Any] = {
         "operationId": one.work.__module__.rpartition(".")[2] + "." + one.work.__name__, "summary": one.summary,
         "description": f"{(one.work.__doc__ or '').strip()} Needs the permission `{one.permission}`.".strip(),

@@ -139,7 +139,8 @@ async def _all(desk: Desk, query: RowsQuery) -> AsyncIterator[list[dict[str, Any
 
 async def _csv(desk: Desk, query: RowsQuery) -> AsyncIterator[str]:
     fields = ["rid", "at_ms", "acct", "key", "model", "channel", "wire", "status", "http_status", "stream", "first_ms",
-              "total_ms", "input", "output", "cache_read", "cache_write", "reasoning", "images", "video_ms", "characters",
+              "total_ms", "input", "output", "cache_read", "cache_write", "reasoning", "images", "video_ms",
+              "characters",
               "source", *(("cost_p", "price_rev") if desk.sees_money else ())]
     out = io.StringIO()
     writer = csv.writer(out)
@@ -195,6 +196,7 @@ OPERATIONS = [
     Operation("GET", "/usage", "usage.read", "Usage records, newest first", rows, query=RowsQuery),
     Operation("GET", "/usage/sums", "usage.read", "Sums by day, account, key, model, channel", sums, query=SumsQuery),
     Operation("GET", "/usage/export", "usage.read", "Usage records as a file", export, query=ExportQuery),
-    Operation("POST", "/usage/{rid}/refunds", "money.write", "Give back what a request was charged", refund, RefundBody),
+    Operation("POST", "/usage/{rid}/refunds", "money.write", "Give back what a request was charged", refund,
+              RefundBody),
     Operation("GET", "/usage/{rid}", "usage.read", "One request by its trace id", one),
 ]

@@ -66,7 +66,8 @@ async def stop(desk: Desk, id: str) -> dict[str, Any]:
 
 OPERATIONS = [
     Operation("GET", "/vouchers", "money.read", "Vouchers, without their codes", list_vouchers, query=VoucherQuery),
-    Operation("POST", "/vouchers", "money.write", "Make vouchers; their codes are in this answer only", create, VoucherBody,
+    Operation("POST", "/vouchers", "money.write", "Make vouchers; their codes are in this answer only", create,
+              VoucherBody,
               status=201),
     Operation("POST", "/vouchers/{id}/stop", "money.write", "Stop a voucher", stop),
 ]

@@ -8,6 +8,23 @@ import msgspec
 from smartoken.errors import refuse
 from smartoken.web.app import ApiHandler
 
+_AMOUNTS = {"type": "object", "additionalProperties": {"type": ["integer", "object"]}}
+MODEL = {
+    "type": "object", "required": ["id", "object", "created", "owned_by", "model_type", "pricing"], "properties": {
+        "id": {"type": "string"}, "object": {"const": "model"}, "created": {"type": "integer"},
+        "owned_by": {"type": "string"}, "model_type": {"type": "string"}, "pricing": _AMOUNTS,
+        "video_price_per_second_by_resolution": _AMOUNTS, "available_sizes": {"type": "array"},
+        "available_ratios": {"type": "array"}, "available_durations": {"type": "array"},
+        "context_length": {"type": ["integer", "null"]}}}
+LIST = {"type": "object", "required": ["object", "data"], "properties": {
+    "object": {"const": "list"}, "data": {"type": "array", "items": MODEL}}}
+
+OPENAPI = {
+    "/v1/models": {"get": {"summary": "Models for sale", "tags": ["Models"], "security": [], "responses": {"200": {
+        "description": "All listed models; prices in µUSD", "content": {"application/json": {"schema": LIST}}}}}},
+    "/v1/models/{slug}": {"get": {"summary": "One model", "tags": ["Models"], "security": [], "responses": {"200": {
+        "description": "The model", "content": {"application/json": {"schema": MODEL}}}}}},
+}
 
 def routes(gateway: Any) -> list[tuple]:
     """Tornado's rows; `gateway.snapshots.current` is the catalog. A slug's slash may come plain or as %2F."""

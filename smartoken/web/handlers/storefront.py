@@ -9,6 +9,49 @@ from smartoken.web.public import PublicHandler
 MOST, USUAL = 100, 20    # listings of one page
 
 
+_TEXT, _NUMBER = {"type": "string"}, {"type": "number", "minimum": 0}
+_ROW = {"type": "object", "required": [
+    "id", "object", "owned_by", "displayName", "description", "kind", "saleInputMicroUsdPerToken",
+    "saleOutputMicroUsdPerToken", "currency", "modality", "isActive", "created"], "properties": {
+        "id": _TEXT, "object": {"const": "model"}, "owned_by": _TEXT, "displayName": _TEXT, "description": _TEXT,
+        "kind": _TEXT, "saleInputMicroUsdPerToken": _NUMBER, "saleOutputMicroUsdPerToken": _NUMBER,
+        "currency": {"const": "USD"}, "modality": _TEXT, "isActive": {"const": True}, "created": {"type": "integer"}}}
+_CATEGORY = {"type": "object", "required": ["slug", "title", "listings"], "properties": {
+    "slug": _TEXT, "title": _TEXT, "description": _TEXT, "image": {"type": ["string", "null"]},
+    "order": {"type": "integer"}, "listings": {"type": "integer", "minimum": 0}}}
+_LISTING = {"type": "object", "required": ["slug", "title", "category", "model", "pricing", "kind"], "properties": {
+    "slug": _TEXT, "title": _TEXT, "summary": _TEXT, "image": {"type": ["string", "null"]}, "kind": _TEXT,
+    "tags": {"type": "array", "items": _TEXT}, "featured": {"type": "boolean"}, "pricing": {"type": "object"}}}
+
+
+def _shows(summary: str, schema: dict[str, Any], *parameters: dict[str, Any]) -> dict[str, Any]:
+    """A public GET with an ETag."""
+    return {"get": {"summary": summary, "tags": ["Storefront"], "security": [], "parameters": list(parameters),
+                    "responses": {"200": {"description": summary, "headers": {"ETag": {"schema": _TEXT}},
+                                          "content": {"application/json": {"schema": schema}}},
+                                  "304": {"description": "You have it already (If-None-Match)"}}}}
+
+
+def _list_of(item: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "required": ["object", "data"], "properties": {
+        "object": {"const": "list"}, "data": {"type": "array", "items": item}}}
+
+
+def _query(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": "query", "schema": schema}
+
+
+OPENAPI = {
+    "/api/v1/models": _shows("Models for sale", _list_of(_ROW)),
+    "/api/v1/models/{slug}": _shows("One model", _ROW),
+    "/api/v1/storefront/categories": _shows("Categories, in their order", _list_of(_CATEGORY)),
+    "/api/v1/storefront/listings": _shows(
+        "Listings", _list_of(_LISTING), _query("category", _TEXT), _query("tag", _TEXT), _query("kind", _TEXT),
+        _query("order", {"enum": list(ORDERS)}), _query("limit", {"type": "integer", "minimum": 1, "maximum": MOST}),
+        _query("offset", {"type": "integer", "minimum": 0})),
+    "/api/v1/storefront/listings/{slug}": _shows("One listing, with its model", _LISTING),
+}
+
 class Models(PublicHandler):
     """Every active model that is listed, as the reference document shows it."""
 

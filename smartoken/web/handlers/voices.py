@@ -8,15 +8,43 @@ from typing import Any
 
 from tornado.web import stream_request_body
 
-from smartoken.engine.keytext import credentials_of
 from smartoken.engine.voices import CONSENT_MAX, SAMPLE_MAX, Voice
 from smartoken.errors import MediaAway, Refusal, StoreAway, refuse
 from smartoken.web.app import ApiHandler
+from smartoken.web.caller import caller_of
 from smartoken.web.form import fields_of
 
 FORM_MAX = SAMPLE_MAX + (64 << 10)
 NAME_MAX = 64
 
+
+_TEXT = {"type": "string"}
+_VOICE = {"type": "object", "required": ["id", "object", "name", "model", "status", "created_at"], "properties": {
+    "id": _TEXT, "object": {"const": "audio.voice"}, "name": _TEXT, "model": _TEXT, "consent": _TEXT,
+    "status": {"enum": ["processing", "ready", "failed"]}, "created_at": {"type": "integer"}}}
+_FORM = {"type": "object", "required": ["name", "model", "consent", "audio_sample"], "properties": {
+    "name": {"type": "string", "minLength": 1, "maxLength": NAME_MAX}, "model": {"type": "string", "minLength": 1},
+    "consent": {"type": "string", "minLength": 1, "maxLength": CONSENT_MAX},
+    "audio_sample": {"type": "string", "format": "binary"}, "language": _TEXT}}
+
+
+def _answer(status: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {status: {"description": description, "content": {"application/json": {"schema": schema}}}}
+
+
+_ALL = {
+    "get": {"summary": "Your voices", "tags": ["Audio"], "responses": _answer("200", "All of them", {
+        "type": "object", "required": ["data"], "properties": {"data": {"type": "array", "items": _VOICE}}})},
+    "post": {"summary": "Clone a voice from a sample", "tags": ["Audio"],
+             "description": "WAV, MP3 or M4A of 5 to 300 seconds, with the consent of whoever speaks.",
+             "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}},
+             "responses": _answer("201", "The voice", _VOICE)}}
+_EACH = {
+    "get": {"summary": "One voice", "tags": ["Audio"], "responses": _answer("200", "The voice", _VOICE)},
+    "delete": {"summary": "Delete a voice", "tags": ["Audio"], "responses": _answer("200", "It is gone", {
+        "type": "object", "required": ["deleted"], "properties": {"deleted": {"const": True}}})}}
+OPENAPI = {f"{base}/audio/voices{end}": operations for base in ("/v1", "/api/v1")
+           for end, operations in (("", _ALL), ("/{id}", _EACH))}
 
 class VoicesHandler(ApiHandler):
     """Who asks is known before a body is read."""
@@ -32,9 +60,7 @@ class VoicesHandler(ApiHandler):
         gateway = self.gateway
         if not gateway.ready:
             raise refuse("upstream", "This node is going out of service.", code="not_ready", retry_after_s=1)
-        headers = {name.lower().encode(): value.encode("latin-1") for name, value in self.request.headers.items()}
-        token = credentials_of(headers)
-        self.caller = gateway.keys.find(token) or await gateway.keys.fetch(token)
+        self.caller = await caller_of(gateway, self.request)
 
     def data_received(self, chunk: bytes) -> None:
         self._parts.append(chunk)
