@@ -1,4 +1,4 @@
-"""The server-side tool `search`: asks a search engine of your own choice and gives the model titles, links and snippets.
+"""The server-side tool `search`: asks a search engine of your choice and gives the model titles, links and snippets.
 
 In conf/smartoken.toml:
 

@@ -29,8 +29,8 @@ def offer(ask: Ask, tools: Sequence[Tool]) -> tuple[Ask, Mapping[str, str]] | No
     for tool in tools:
         name = tool.name if tool.name not in taken else f"server_{tool.name}"
         names[name] = tool.name
-        ours.append({"type": "function", "function": {"name": name, "description": tool.description,
-                                                      "parameters": tool.parameters}})
+        function = {"name": name, "description": tool.description, "parameters": tool.parameters}
+        ours.append({"type": "function", "function": function})
     fields = {**fields, "tools": read.raw([*theirs, *ours])}
     # Without its usage being wanted, the wire keeps each round's own from the client.
     return msgspec.structs.replace(ask, fields=fields, usage_wanted=False), names

@@ -1,4 +1,4 @@
-"""What a bridge from openai.speech has in common with any other: reads the client's fields, refuses what cannot be said.
+"""What a bridge from openai.speech has in common with any other: it reads the fields, refuses what cannot be said.
 
 Used by the providers that speak a dialect of their own (dashscope, minimax).
 """
@@ -24,7 +24,8 @@ def fields_of(ask: Ask, formats: Collection[str], able: Collection[str] = ()) ->
     found = {name: speech.value(ask.fields, name) for name in ask.fields}
     found["response_format"] = speech.format_of(ask.fields)
     if found["response_format"] not in formats:
-        raise read.bad(f"'response_format' must be one of {', '.join(formats)} for this model.", param="response_format")
+        raise read.bad(f"'response_format' must be one of {', '.join(formats)} for this model.",
+                       param="response_format")
     if speech.stream_of(ask.fields) != "audio":
         raise read.bad("'stream_format' must be 'audio' for this model.", param="stream_format")
     for name, value in found.items():

@@ -1,4 +1,4 @@
-"""A reader of event streams that pass as they are: it listens in, and says what it heard. For audio's few, fat events."""
+"""Reads event streams that pass as they are: it listens in, and says what it heard. For audio's few, fat events."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ _decode = msgspec.json.decode
 
 
 class Tap:
-    """A StreamReader. `hear(tap, event)` sets failure, ended and figures; `tell(tap)` makes the usage of the figures."""
+    """A StreamReader. `hear(tap, event)` sets failure, ended and figures; `tell(tap)` makes usage of the figures."""
 
     def __init__(self, hear: Callable[["Tap", dict[str, Any]], None], tell: Callable[["Tap"], Usage | None]):
         self._hear, self._tell = hear, tell

@@ -1,4 +1,4 @@
-"""Voices as OpenAI itself clones them: POST /audio/voices. Its own consent recording is the channel's `voice_consent`."""
+"""Voices as OpenAI itself clones them: POST /audio/voices. Its consent recording is the channel's `voice_consent`."""
 
 from collections.abc import Generator, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""POST /api/v1/chat/completions: OpenAI's chat with checked ranges, `usage.cost_micro_usd` and `thinking` in every answer.
+"""POST /api/v1/chat/completions: OpenAI's chat with checked ranges, and cost and `thinking` in every answer.
 
 Upstreams see openai.chat: an Ask made here says so, and the channels that speak it serve it. `temperature` is 0.7 where
 the client says nothing (the reference's default), so it is sent; `top_p` is 1 everywhere and is not.
@@ -130,6 +130,6 @@ def _within(fields: Mapping[str, msgspec.Raw], name: str, low: int, high: int) -
 
 
 WIRE = Wire(name=NAME, paths=("/api/v1/chat/completions",), peek=peek, body=body, reader=Reader, whole=chat.whole,
-            refuse=errors.refuse, refuse_in_stream=errors.refuse_in_stream, failure=errors.failure, tell=tell, cap=chat.cap,
-            rid_header=TRACE, look=look, turns=TURNS,
+            refuse=errors.refuse, refuse_in_stream=errors.refuse_in_stream, failure=errors.failure, tell=tell,
+            cap=chat.cap, rid_header=TRACE, look=look, turns=TURNS,
             openapi=SOLQUIR_CHAT)

@@ -1,6 +1,7 @@
 """Usage by day as the data of one stacked chart, which static/app.js draws: the largest few, and all others as one."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from smartoken.domain.money import P_PER_U, U_PER_USD
@@ -11,39 +12,36 @@ DAY_S = 86_400
 SHOWN = 5                      # the largest; the rest is one
 LARGEST = 10                   # accounts whose keys are looked at where no account was named
 
+Band = tuple[str, list[int]]   # a name and its value on each day
 
-async def stacked(desk: Desk, field: str, measure: str, days: str, rest: str = "others",
-                  **where: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(chart, sums by `field`): {data: JSON for data-chart, names, empty}, and what usage.sums gives.
 
-    `measure` is calls, tokens or cost_p; `where` as usage.Filter. A query a band, so that a chart over ten thousand
-    keys reads no more than one over ten.
-    """
-    ask = lambda by, **more: usage.sums(desk, usage.SumsQuery(by=by, days=days, **{**where, **more}))
+def stacked(sums: Sequence[dict[str, Any]], field: str, measure: str, since_day: int, until_day: int,
+            rest: str = "others") -> dict[str, Any]:
+    """A chart of sums by (day, field) that are all at hand: those of one account, say."""
+    totals: dict[str, int] = {}
+    for one in sums:
+        totals[one[field]] = totals.get(one[field], 0) + one[measure]
+    top = sorted((name for name in totals if name), key=lambda name: -totals[name])[:SHOWN]
+    bands = [(name, _line([one for one in sums if one[field] == name], measure, since_day, until_day)) for name in top]
+    return _chart(bands, _line(sums, measure, since_day, until_day), measure, since_day, until_day, rest)
+
+
+async def by_bands(desk: Desk, field: str, measure: str, days: str, rest: str = "others",
+                   **where: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(chart, sums by `field` as usage.sums gives them) over any number of accounts and keys: a query a band, so that
+    a chart over ten thousand keys reads no more than one over ten. `where` as usage.Filter."""
+    def ask(by: str, **more: str) -> Any:
+        return usage.sums(desk, usage.SumsQuery(by=by, days=days, **{**where, **more}))
+
     whole = await ask("day")
-    if field == "key" and not (where.get("acct") or where.get("key")):
-        parts = await _keys(ask)
-    else:
-        parts = await ask(field)
     since, until = whole["since_day"], whole["until_day"]
-    largest = sorted(parts["sums"], key=lambda one: -one[measure])[:SHOWN]
-    bands = []
-    for one in largest:
-        # A filter of the same field leaves one band; an empty name is no filter, and falls to the others.
-        if one[field]:
-            found = await ask("day", **{field: one[field]})
-            bands.append((one[field], _line(found["sums"], measure, since, until)))
-    totals = _line(whole["sums"], measure, since, until)
-    left = [total - sum(line[at] for _, line in bands) for at, total in enumerate(totals)]
-    if any(left):
-        bands.append((rest, left))
-    scale = P_PER_U * U_PER_USD if measure.endswith("_p") else 1
-    series = [{"name": name, "values": [value / scale if scale > 1 else value for value in line]}
-              for name, line in bands]
-    chart = {"data": json.dumps({"days": [day * DAY_S for day in range(since, until)], "series": series,
-                                 "unit": "$" if scale > 1 else ""}),
-             "names": [name for name, _ in bands], "empty": not bands}
-    return chart, parts
+    named = where.get("acct") or where.get("key")
+    parts = await (_keys(ask) if field == "key" and not named else ask(field))
+    # An empty name would be no filter: what has none falls to the others.
+    largest = sorted((one for one in parts["sums"] if one[field]), key=lambda one: -one[measure])[:SHOWN]
+    bands = [(one[field], _line((await ask("day", **{field: one[field]}))["sums"], measure, since, until))
+             for one in largest]
+    return _chart(bands, _line(whole["sums"], measure, since, until), measure, since, until, rest), parts
 
 
 async def _keys(ask: Any) -> dict[str, Any]:
@@ -53,7 +51,21 @@ async def _keys(ask: Any) -> dict[str, Any]:
     return {**accounts, "by": ["key"], "sums": sorted(found, key=lambda one: (-one.get("cost_p", 0), -one["calls"]))}
 
 
-def _line(sums: list[dict[str, Any]], measure: str, since: int, until: int) -> list[int]:
-    """A value for each day."""
-    by_day = {one["day"]: one[measure] for one in sums}
-    return [by_day.get(day, 0) for day in range(since, until)]
+def _line(sums: Sequence[dict[str, Any]], measure: str, since: int, until: int) -> list[int]:
+    """The sum of each day."""
+    line = [0] * (until - since)
+    for one in sums:
+        if since <= one["day"] < until:
+            line[one["day"] - since] += one[measure]
+    return line
+
+
+def _chart(bands: list[Band], totals: list[int], measure: str, since: int, until: int, rest: str) -> dict[str, Any]:
+    """{data: JSON for data-chart, names, empty}; what the bands leave of the totals is one band more."""
+    left = [total - sum(line[at] for _, line in bands) for at, total in enumerate(totals)]
+    bands = [band for band in [*bands, (rest, left)] if any(band[1])]
+    money = measure.endswith("_p")
+    series = [{"name": name, "values": [value / (P_PER_U * U_PER_USD) for value in line] if money else line}
+              for name, line in bands]
+    data = {"days": [day * DAY_S for day in range(since, until)], "series": series, "unit": "$" if money else ""}
+    return {"data": json.dumps(data), "names": [name for name, _ in bands], "empty": not bands}

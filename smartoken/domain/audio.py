@@ -1,4 +1,4 @@
-"""What a recording is by its first bytes, and how long it lasts, as far as its own headers tell. Pure; never decodes."""
+"""What a recording is by its first bytes, and how long it lasts, as far as its headers tell. Pure; never decodes."""
 
 import struct
 

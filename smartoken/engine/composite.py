@@ -1,7 +1,7 @@
 """Which member of a composite model answers, and who after it: a pure choice over what is known at this moment.
 
-The router plugin is asked first; then every rule that holds, in order, then the last one, which always holds. Each names
-candidates; the first of all is picked and the others stand behind it. Members that are not well go to the end: they are
+The router plugin is asked first; then every rule that holds, in order, then the last one, which always holds. Each
+names candidates; the first of all is picked and the others stand behind it. Members that are not well go to the end: they are
 asked only when nobody else is left, since our own judgement may be the fault.
 """
 
@@ -62,7 +62,8 @@ def line_up(composite: Composite, look: Look, tokens: int, members: Sequence[Mem
     """Members in the order in which they are to be asked; each stands there once. `tokens` is the prompt's estimate,
     `routed` what a router plugin said."""
     by_slug = {member.slug: member for member in members}
-    able = [member for member in members if not member.context_length or tokens < member.context_length] or list(members)
+    able = [member for member in members if not member.context_length or tokens < member.context_length]
+    able = able or list(members)
     found: dict[str, str] = {}
     if routed is not None and routed[0] in by_slug:
         found[routed[0]] = routed[1] or "the router chose it"
@@ -103,7 +104,8 @@ def members_now(model: Model, ask: Ask, snapshot: Snapshot, health: HealthBook, 
                   and not health.ejected(one, now_us)]
         timed = [one.first_us for one in usable if one.first_us]
         output = ask.max_output or min(SAMPLE_OUTPUT, member.max_output or SAMPLE_OUTPUT)
-        found.append(Member(slug, bool(usable), (tokens * member.price.input_u + output * member.price.output_u) // 1000,
+        cost_u = (tokens * member.price.input_u + output * member.price.output_u) // 1000
+        found.append(Member(slug, bool(usable), cost_u,
                             min(timed, default=0) // 1000, member.context_length, member.price.output_u))
     return found
 

@@ -71,7 +71,8 @@ def compile_storefront(categories: Iterable[dict[str, Any]], listings: Iterable[
         model = models.get(doc.model)
         if not doc.active or doc.category not in shelves or model is None or not model.public:
             if doc.active and model is None:
-                problems.append(Problem(f"listing '{doc.slug}'", f"it is hidden: there is no active model '{doc.model}'"))
+                problems.append(Problem(f"listing '{doc.slug}'",
+                                        f"it is hidden: there is no active model '{doc.model}'"))
             continue
         shown.append((doc, model, _shown(doc, model, shelves[doc.category])))
     shown.sort(key=lambda one: (shelves[one[0].category].order, one[0].category, one[0].order, one[0].slug))

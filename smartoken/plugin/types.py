@@ -190,8 +190,8 @@ class Wire:
     stay here. `rid_header`: one more header's name that carries the request's id, on every path below the version of
     this wire's own (`/api/v1/…`).
     tell(data, told) stands in for add_cost where an answer always tells more. look(ask) -> Look, for composite models.
-    turns: how server-side tools are talked about, for wires that can. answer_type(ask, upstream's Content-Type) gives the
-    client's, for wires whose answers are not JSON and event streams. A refuse_in_stream that gives b"" has the
+    turns: how server-side tools are talked about, for wires that can. answer_type(ask, upstream's Content-Type) gives
+    the client's, for wires whose answers are not JSON and event streams. A refuse_in_stream that gives b"" has the
     connection cut: no words fit into such a stream. `content_type` is the upstream request's. `openapi`:
     its operation in /openapi.json; an example's model may be {llm}, {embedding} or {speech}: one that is there.
     """

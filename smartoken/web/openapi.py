@@ -42,7 +42,7 @@ def document(gateway: Any, base_url: str) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": "Smartoken", "version": smartoken.__version__,
-                 "description": "Two surfaces over one catalog and one ledger: `/v1` (OpenAI) and `/api/v1` (Solquir)."},
+                 "description": "Two surfaces over one catalog and ledger: `/v1` (OpenAI) and `/api/v1` (Solquir)."},
         "servers": [{"url": base_url}], "security": [{"key": []}], "paths": paths,
         "components": {"schemas": {"Error": ERROR},
                        "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},

@@ -1,4 +1,4 @@
-"""An OpenAPI document as a page that people can read: one block for each call, plain HTML, nothing to load but its looks."""
+"""An OpenAPI document as a page that people can read: a block for each call, plain HTML, nothing to load but its looks."""
 
 import html
 import json
@@ -12,7 +12,8 @@ STYLE = """\
 body { font: 16px/1.6 system-ui, sans-serif; margin: 0 auto; max-width: 62rem; padding: 2rem 1rem 6rem; }
 h1 { font-size: 2rem; margin: 0; } h2 { border-bottom: 1px solid var(--line); margin: 3rem 0 1rem; }
 details { border: 1px solid var(--line); border-radius: .6rem; margin: .6rem 0; }
-summary { align-items: baseline; cursor: pointer; display: flex; flex-wrap: wrap; gap: .2rem .8rem; padding: .6rem 1rem; }
+summary { align-items: baseline; cursor: pointer; display: flex; flex-wrap: wrap; gap: .2rem .8rem;
+  padding: .6rem 1rem; }
 summary b { color: var(--accent); font: 600 .8rem ui-monospace, monospace; min-width: 4ch; text-transform: uppercase; }
 summary code { overflow-wrap: anywhere; } summary span { opacity: .75; }
 section { border-top: 1px solid var(--line); padding: .4rem 1rem 1rem; }
@@ -84,8 +85,8 @@ def _kind(schema: Mapping[str, Any]) -> str:
         return " or ".join(map(_kind, schema["anyOf"]))
     kind = schema.get("type", "anything")
     words = [" or ".join(kind) if isinstance(kind, list) else kind]
-    words += [f"{name} {schema[name]}" for name in ("minimum", "maximum", "minLength", "maxLength", "minItems", "default",
-                                                    "format") if name in schema]
+    bounds = ("minimum", "maximum", "minLength", "maxLength", "minItems", "default", "format")
+    words += [f"{name} {schema[name]}" for name in bounds if name in schema]
     return ", ".join(words)
 
 

@@ -1,6 +1,6 @@
 """Under which header names a path's answers carry the request's id: X-Request-Id, and the surface's own besides.
 
-A wire names its surface's header (`rid_header`); it holds for everything below the version in that wire's paths, so that
+A wire names its surface's header (`rid_header`); it holds for all that is below the version in that wire's paths, so that
 unknown routes and broken requests there carry it, too.
 """
 

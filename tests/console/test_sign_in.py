@@ -72,7 +72,7 @@ def test_sessions_end(console, owner):
     assert owner.api("GET", "/me").status_code == 200
 
 
-@pytest.mark.parametrize("where", ["//evil.example/x", "https://evil.example", "/console\\@evil", "/v1/models",
+@pytest.mark.parametrize("where", ["//evil.example/x", "https://evil.example", "/console\\@evil",
                                    "/console/../x\\"])
 def test_nobody_is_sent_to_another_site(console, where):
     done = Person(console).form("/console/sign-in", name="ada", password=PASSWORD, next=where)

@@ -24,8 +24,8 @@ def test_types_and_lengths(data, kind, length):
     assert (sniff_audio(data[:32]), audio_ms(data)) == (kind, length)
 
 
-@given(some.binary(max_size=200), some.sampled_from([b"", b"RIFF\x10\x00\x00\x00WAVE", b"ID3\x04\x00\x00", b"\xff\xfb\x90",
-                                                     b"\x00\x00\x00\x18ftypM4A mvhd", b"fLaC", b"OggS"]))
+@given(some.binary(max_size=200), some.sampled_from([b"", b"RIFF\x10\x00\x00\x00WAVE", b"ID3\x04\x00\x00",
+                                                     b"\xff\xfb\x90", b"\x00\x00\x00\x18ftypM4A mvhd", b"fLaC", b"OggS"]))
 def test_no_bytes_break_it(data, head):
     found = audio_ms(head + data)
     assert found is None or found >= 0

@@ -61,7 +61,8 @@ def test_each_kind_is_asked_in_its_manner_and_read(engine, settings, tmp_path, k
     key = tmp_path / "key"
     key.write_text("k-123\n")
     engine.answer = 200, json.dumps(ANSWERS[kind]).encode()
-    settings(url=f"http://127.0.0.1:{engine.server_port}/find?lang=en", kind=kind, key=f"file:{key}", allow_private=True)
+    settings(url=f"http://127.0.0.1:{engine.server_port}/find?lang=en", kind=kind, key=f"file:{key}",
+             allow_private=True)
     found = asyncio.run(search.search({"query": " Oslo weather "}))
     assert json.loads(found) == [{"title": "T", "url": "https://x.example", "snippet": "S"}]
     (method, path, headers, body), = engine.seen

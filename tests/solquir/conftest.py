@@ -124,7 +124,8 @@ allow_private = true
     wants = "ok?wants=search"
     gateway.apply(
         priced("tools-a", 500_000, 1_500_000), priced("images-b", 500_000, 1_500_000),
-        priced("plain-a", 300_000, 900_000), priced("plain-b", 1_000_000, 3_000_000), priced("down", 1, 1, public=False),
+        priced("plain-a", 300_000, 900_000), priced("plain-b", 1_000_000, 3_000_000),
+        priced("down", 1, 1, public=False),
         priced("hidden", 1, 1, public=False), priced("off", 1, 1, active=False), model("renamed"),
         COMPOSITE, FALLS,
         channel("a", at("a", "ok"), {"tools-a": "up-a"}), channel("b", at("b"), {"images-b": "up-b"}),

@@ -56,7 +56,7 @@ def test_its_examples_work(gateway, client, document, path):
 
 
 def test_the_gateway_keeps_to_it(gateway, client, document):
-    """A short run of schemathesis over every operation that is described in detail: no 5xx, answers as they are said."""
+    """A short run of schemathesis over all that is described in detail: no 5xx, answers as they are said."""
     called: dict[str, int] = {}
     for result in schemathesis.openapi.from_dict(document).get_all_operations():
         operation = result.ok()

@@ -29,7 +29,7 @@ class Usage(Page):
         split = self.text("split") if self.text("split") in splits else "model"
         measures = MEASURES if money else MEASURES[1:]
         measure = self.text("measure") if self.text("measure") in measures else measures[0]
-        chart, by_split = await self.ask(charts.stacked(self.desk, split, measure, days,
+        chart, by_split = await self.ask(charts.by_bands(self.desk, split, measure, days,
                                                         self.locale.translate("others"),
                                                         **where))
         whole = await self.ask(usage.sums(self.desk, usage.SumsQuery(by="", days=days, **where)))
