@@ -2,6 +2,7 @@
 
 import json
 
+import anthropic
 import openai
 import pytest
 
@@ -24,17 +25,28 @@ def upstream(tmp_path_factory):
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory, upstream):
     gateway = Gateway(tmp_path_factory.mktemp("gateway"), workers=1)
-    tables = [model(slug) for slug in ("plain", "deaf", "long", "both", "small", "tight")]
+    gateway.env["UPSTREAM_KEY"] = "secret"
+    deaf = "ok?tokens=600&gap_ms=2"
+    tables = [model(slug) for slug in ("plain", "deaf", "long", "tight", "deaf-msg", "deaf-resp", "deaf-gem")]
+    tables += [way("deaf-msg", "anthropic", upstream.at("dm", deaf), "messages"),
+               way("deaf-resp", "vllm", upstream.at("dr", deaf), "responses"),
+               way("deaf-gem", "gemini", upstream.at("dg", deaf), "gemini")]
     tables += [channel("plain", upstream.at("plain"), {"plain": "plain"}),
-               channel("deaf", upstream.at("deaf", "ok?tokens=600&gap_ms=2"), {"deaf": "deaf"}),
+               channel("deaf", upstream.at("deaf", deaf), {"deaf": "deaf"}, bridges=["messages", "responses"]),
                channel("long", upstream.at("long", "ok?tokens=3000&gap_ms=0"), {"long": "long"}),
-               channel("small", upstream.at("small"), {"small": "small"}, rpm=60),
                channel("tight-1", upstream.at("tight-1"), {"tight": "tight"}, rpm=1, priority=0),
                channel("tight-2", upstream.at("tight-2"), {"tight": "tight"}, rpm=1, priority=1)]
     gateway.apply(*tables)
     gateway.start()
     yield gateway
     gateway.close()
+
+
+def way(name: str, provider: str, base_url: str, wire: str) -> str:
+    """A [[channels]] table for one model of its name, on one wire."""
+    fields = {"name": name, "provider": provider, "base_url": base_url, "models": [name], "wire_api": [wire],
+              "credential": "env:UPSTREAM_KEY"}
+    return "[[channels]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in fields.items())
 
 
 def seen_body(upstream) -> dict:
@@ -92,6 +104,42 @@ def test_a_stream_without_money_ends_as_one_that_reached_its_limit(gateway, upst
     if usage:
         assert chunks[-1].usage.completion_tokens == record.usage.output
     assert record.cost_p <= client.credit_u * P_PER_U + WATCH * OUT_P, "never more than the bound"
+
+
+@pytest.mark.parametrize("slug", ["deaf-msg", "deaf"])
+def test_the_end_of_money_in_messages(gateway, slug):
+    """Native and over a bridge: Anthropic's SDK sees a message that reached max_tokens."""
+    client = gateway.client(f"messages-{slug}", "0.0002")
+    with (anthropic.Anthropic(api_key=client.key, base_url=gateway.url, max_retries=0, timeout=60) as sdk,
+          sdk.messages.stream(model=slug, max_tokens=5000, messages=SAY) as stream):
+        message = stream.get_final_message()
+    row, = until(lambda: gateway.records(client), "the record")
+    assert message.stop_reason == "max_tokens" and row.note == "insufficient_balance"
+    assert message.usage.output_tokens == row.usage.output < 600
+    assert row.cost_p <= client.credit_u * P_PER_U + WATCH * OUT_P
+
+
+@pytest.mark.parametrize("slug", ["deaf-resp", "deaf"])
+def test_the_end_of_money_in_responses(gateway, slug):
+    client = gateway.client(f"responses-{slug}", "0.0002")
+    with sdk_of(gateway, client.key) as sdk:
+        events = list(sdk.responses.create(model=slug, input="Say something.", stream=True, max_output_tokens=5000))
+    row, = until(lambda: gateway.records(client), "the record")
+    last = events[-1]
+    assert last.type == "response.incomplete" and last.response.status == "incomplete"
+    assert last.response.incomplete_details.reason == "max_output_tokens" and row.note == "insufficient_balance"
+    assert last.response.usage.output_tokens == row.usage.output < 600
+
+
+def test_the_end_of_money_in_gemini(gateway):
+    client = gateway.client("gemini", "0.0002")
+    _, _, body = gateway.post("/v1beta/models/deaf-gem:streamGenerateContent?alt=sse",
+                              {"contents": [{"role": "user", "parts": [{"text": "Say something."}]}]}, client.key)
+    events = [json.loads(line[6:]) for line in body.splitlines() if line.startswith(b"data: ")]
+    row, = until(lambda: gateway.records(client), "the record")
+    assert events[-1]["candidates"][0]["finishReason"] == "MAX_TOKENS"
+    assert events[-1]["candidates"][0]["finishMessage"].startswith("insufficient_balance")
+    assert events[-1]["usageMetadata"]["totalTokenCount"] == row.usage.total and row.note == "insufficient_balance"
 
 
 def test_a_hold_grows_while_tokens_flow(gateway):
