@@ -43,9 +43,12 @@ def finish(call: Any, status: str, usage: Usage | None, counted: int, http_statu
     if status in FREE or call.ask.free:
         usage = Usage(source=NONE)
     elif usage is None:
-        output = estimate.counted(counted) if call.ask.stream else counted
-        if call.ask.max_output is not None:
-            output = min(output, call.ask.max_output)
+        # What was delivered of a stream is charged, though it be more than the upstream was told to write; the length of
+        # a whole answer is a guess from its bytes, and no guess passes what the client allowed.
+        if call.ask.stream:
+            output = estimate.counted(counted)
+        else:
+            output = min(counted, call.ask.max_output or counted)
         usage = Usage(input=estimate.input(call.body_size), output=output, source=COUNTED)
     elif status == "broken" and usage.characters:
         usage = Usage(source=NONE)         # half a sentence spoken is of no use to anybody

@@ -22,7 +22,7 @@ class Overview(Page):
         before = _total([one for one in by_day if one["day"] == today - 1])
         month = _total(by_day)
         chart, _ = await self.ask(charts.by_bands(desk, "model", "cost_p" if money else "calls", str(DAYS),
-                                                 self.locale.translate("others")))
+                                                  self.locale.translate("others")))
         accounts = await self.ask(usage.sums(desk, usage.SumsQuery(by="acct", days=str(DAYS))))
         names = {one["acct"]: await self.gateway.catalog.get("accounts", one["acct"]) for one in accounts["sums"][:6]}
         recent = await self.ask(usage.rows(desk, usage.RowsQuery()))

@@ -30,8 +30,7 @@ class Usage(Page):
         measures = MEASURES if money else MEASURES[1:]
         measure = self.text("measure") if self.text("measure") in measures else measures[0]
         chart, by_split = await self.ask(charts.by_bands(self.desk, split, measure, days,
-                                                        self.locale.translate("others"),
-                                                        **where))
+                                                         self.locale.translate("others"), **where))
         whole = await self.ask(usage.sums(self.desk, usage.SumsQuery(by="", days=days, **where)))
         status = self.text("status")
         rows = await self.ask(usage.rows(self.desk, usage.RowsQuery(
