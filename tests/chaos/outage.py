@@ -64,7 +64,7 @@ def prove(means: Means) -> Proof:
     calls: list[load.Call] = []
     late_s, p99_light, p99_dark = 0.0, 0.0, 0.0
     asyncio.run(steady(gateway, warm, chance, rate, 3, calls))     # warm up: the lease follows the rate
-    until(lambda: len(gateway.records(warm)) >= sum(call.status == 200 for call in calls), "the warm-up's records", 60)
+    until(lambda: all_there(gateway, warm, len(calls)), "the warm-up's records", 60)
     for mode in modes:
         light: list[float] = []
         asyncio.run(steady(gateway, warm, chance, rate, 3, calls, light))
@@ -75,7 +75,7 @@ def prove(means: Means) -> Proof:
         between.mode("pass")
         back = time.monotonic()
         served = sum(call.status == 200 for call in calls)
-        until(lambda served=served: len(gateway.records(warm)) >= served, "all charges after the outage", 60)
+        until(lambda served=served: all_there(gateway, warm, served), "all charges after the outage", 60)
         late_s = max(late_s, time.monotonic() - back)
         p99_light, p99_dark = max(p99_light, p99(light)), max(p99_dark, p99(dark))
         wrong += sum(status != 503 for status in strangers)
@@ -98,6 +98,12 @@ def prove(means: Means) -> Proof:
         "store away (s)": dark_s * len(modes), "a second": rate, "failed": failed, "cold accounts, all 503": cold_503,
         "p99 before (ms)": round(p99_light * 1000, 1), "p99 without the store (ms)": round(p99_dark * 1000, 1),
         "all charges there after (s)": round(late_s, 1)})
+
+
+def all_there(gateway: Gateway, client: Client, count: int) -> bool:
+    """So many records are stored. Asked gently: to open the store is work for its server, too."""
+    time.sleep(0.5)
+    return len(gateway.records(client)) >= count
 
 
 def load_one(gateway: Gateway, client: Client) -> int:
