@@ -16,7 +16,7 @@ servers: $(STAMP) ## Install what some tests need: a MongoDB-wire server (built 
 	.venv/bin/python -m tests.servers install
 
 test: $(STAMP) ## Run all tests
-	.venv/bin/pytest -n auto --dist loadfile
+	.venv/bin/pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 bench: $(STAMP) ## Measure speed on this machine
 	.venv/bin/python -m tests.bench

@@ -44,6 +44,8 @@ class Shipper:
                 if not away:
                     log.warning("the journal waits for the store: %s", error)
                 away = True
+            except Exception:              # a fault of ours or of an adapter: the batch stays and is tried again
+                log.exception("shipping failed")
 
     async def ship_once(self) -> int:
         """Ship what was finished until now; gives the number of records. StoreAway: nothing is lost, try again."""
