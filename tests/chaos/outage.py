@@ -48,7 +48,7 @@ class Between:
 
 
 def prove(means: Means) -> Proof:
-    dark_s, rate, modes = (60, 120, MODES) if means.long else (6, 40, MODES[:1])
+    dark_s, rate, modes = (60, 300, MODES) if means.long else (6, 40, MODES[:1])
     server = means.server("mongo")
     between = Between(server.port)
     means.ends.callback(between.stop)
