@@ -151,7 +151,8 @@ def judge(play: str, stream: bool, answer: tuple[int, dict, bytes], rows: list, 
         if row.cost_p not in (0, token_cost_p(PRICE, row.usage)):
             yield "the charge is not that of its usage"
         if row.status == "ok" and row.usage.source == "reported" and not play.startswith("usage_"):
-            if row.cost_p not in {cost_of(line) for line in lines}:
+            # One that never ends may have said that it had ended, and what it used until then.
+            if play != "endless" and row.cost_p not in {cost_of(line) for line in lines}:
                 yield f"charged {row.cost_p}, the upstream sent {lines}"
         elif row.usage.output > max((line.output for line in lines), default=0):
             yield f"charged {row.usage.output} tokens, the upstream sent {[line.output for line in lines]}"
