@@ -6,6 +6,7 @@ anything went wrong.
 
 import argparse
 import contextlib
+import functools
 import os
 import platform
 import subprocess
@@ -60,7 +61,9 @@ def _row(name: str, title: str, seed: int, proof: Proof, took_s: float) -> tuple
             f"{took_s:.0f} s")
 
 
+@functools.cache
 def _where() -> str:
+    """Asked once, before the first row is written: a row must not make the commit of the next one a changed one."""
     commit = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True,
                             check=False).stdout.strip() or "unknown"
     return (f"commit {commit}, {time.strftime('%Y-%m-%d', time.gmtime())}, {os.cpu_count()} cores, "
