@@ -20,6 +20,13 @@ REFUSED = ("max_output_tokens", "temperature", "top_p", "user", "metadata", "saf
            "prompt_cache_retention", "background", "previous_response_id")
 
 
+class _Server(ThreadingHTTPServer):
+    """The library's queue of 5 would drop what a hundred clients send at once, and their kernel tries a minute."""
+
+    request_queue_size = 1024
+    daemon_threads = True
+
+
 class Issuer:
     """`url` is the issuer's, `backend` the base URL of its backend. `lifetime_s` is how long access tokens last;
     `limit_s` > 0 lets the backend say that the account is used up for so long; `refreshes` counts, `asked` is set
@@ -37,8 +44,7 @@ class Issuer:
         self.unauthorized = 0
         self._lock = threading.Lock()
         self._issue()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), lambda *args: _Handler(self, *args))
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), lambda *args: _Handler(self, *args))
         threading.Thread(target=self._server.serve_forever, name="issuer", daemon=True).start()
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self.backend = f"{self.url}/backend-api/codex"

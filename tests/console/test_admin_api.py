@@ -132,9 +132,10 @@ def test_usage_is_found_summed_and_exported(console, owner):
     acct = ok(owner.api("POST", "/accounts", {"name": "Reader"}), 201)["id"]
     ok(owner.api("POST", f"/accounts/{acct}/topups", {"amount_u": "5", "op": "reader-1"}))
     key = ok(owner.api("POST", "/keys", {"acct": acct}), 201)["key"]
-    rids = [console.post("/v1/chat/completions", {"model": "m", "messages": SAY, "max_tokens": n},
-                         key)[1]["x-request-id"]
-            for n in (2, 3, 4)]
+    asked = [console.post("/v1/chat/completions", {"model": "m", "messages": SAY, "max_tokens": n}, key)
+             for n in (2, 3, 4)]
+    assert [status for status, _, _ in asked] == [200, 200, 200], asked
+    rids = [headers["x-request-id"] for _, headers, _ in asked]
     records = [console.record(rid) for rid in rids]
     rows = ok(owner.api("GET", f"/usage?acct={acct}"))["rows"]
     assert [row["rid"] for row in rows] == rids[::-1]
