@@ -4,7 +4,7 @@ import pytest
 
 from tests.console.kit import Person, model
 from tests.console.market_kit import open_market
-from tests.harness import Gateway
+from tests.harness import Gateway, until
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +17,8 @@ def console(tmp_path_factory, upstream_process):
                "models": {"m": "up-m"}}
     assert gateway.owner.api("PUT", "/channels/well", {"channel": channel, "rev": 0}).status_code == 200
     assert gateway.owner.api("PUT", "/models/m", {"model": model("m"), "rev": 0}).status_code == 200
+    # The worker that is told knows at once, the other within a second; each connection may reach either.
+    until(lambda: all(b'"m"' in gateway.get("/v1/models")[2] for _ in range(16)), "the model on both workers")
     yield gateway
     gateway.owner.close()
     try:
