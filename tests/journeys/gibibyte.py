@@ -7,6 +7,7 @@ printed, not judged: on a machine with few cores the pretend OSS and upstreams b
 import argparse
 import http.client
 import json
+import os
 import tempfile
 import threading
 import time
@@ -38,6 +39,8 @@ def run(folder: Path, mb: int) -> None:
     talker = UpstreamProcess()             # chat has its own: how busy the films' is, is not the question
     gateway = Gateway(folder / "gateway", conf=oss.conf())
     try:
+        for helper in (oss, upstream):         # what they cost the machine's cores is not the question either
+            os.setpriority(os.PRIO_PROCESS, helper.process.pid, 10)
         gateway.apply(film("f"), maker("maker", upstream.at("maker"), {"f": "x"}),
                       model("chat"), channel("chat", talker.at("chat"), {"chat": "x"}))
         gateway.start()
