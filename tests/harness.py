@@ -229,10 +229,12 @@ class Gateway:
         except (urllib.error.URLError, ConnectionError):
             return 0, {}, b""
 
-    def metric(self, name: str) -> float:
-        """The sum of a metric over all of its labels and workers."""
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric over all workers and labels but those given."""
         lines = self.get("/metrics")[2].decode().splitlines()
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if re.match(rf"{name}(\{{| )", line))
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines
+                   if re.match(rf"{name}(\{{| )", line) and all(one in line for one in wanted))
 
     def records(self, client: Client | None = None) -> list[UsageRecord]:
         """The usage records that the store has, oldest first."""

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from smartoken.domain.money import P_PER_U
 from smartoken.domain.usage import UsageRecord
+from smartoken.engine.beside import is_beside
 
 FOLD_AT = 500
 _FIRST = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64)
@@ -24,7 +25,8 @@ cost = Counter("smartoken_cost_micro_usd", "What calls cost their accounts, in m
 first_byte = Histogram("smartoken_first_byte_seconds", "Time to the upstream's first byte.", ["model"], buckets=_FIRST)
 total = Histogram("smartoken_call_seconds", "Time from the request to its settlement.", ["model"], buckets=_TOTAL)
 attempts = Counter("smartoken_attempts", "Attempts at channels, by how they went.", ["channel", "result"])
-store_calls = Counter("smartoken_store_calls", "Calls to the store.", ["name"])
+store_calls = Counter("smartoken_store_calls", "Calls to the store, by requests that wait for them or beside them.",
+                      ["name", "by"])
 inflight = Gauge("smartoken_calls_inflight", "Calls that hold money now.", multiprocess_mode="livesum")
 connections = Gauge("smartoken_connections", "Client connections now.", multiprocess_mode="livesum")
 healthy = Gauge("smartoken_journal_healthy", "1 while the journal takes records on every worker.",
@@ -110,10 +112,10 @@ class Counted:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._store, name)
-        counter = store_calls.labels(name)
+        counters = store_calls.labels(name, "request"), store_calls.labels(name, "beside")
 
         def counted(*args: Any, **kwargs: Any) -> Any:
-            counter.inc()
+            counters[is_beside()].inc()
             return method(*args, **kwargs)
         setattr(self, name, counted)
         return counted
