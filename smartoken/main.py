@@ -32,7 +32,7 @@ from smartoken.engine.jobs import Jobs
 from smartoken.engine.journal import Journal
 from smartoken.engine.leases import Leases
 from smartoken.engine.ledger import Ledger
-from smartoken.engine.metrics import Counted, Metrics
+from smartoken.engine.metrics import Counted, Metrics, watch_lag
 from smartoken.engine.people import People
 from smartoken.engine.reaper import Reaper
 from smartoken.engine.replay import replay, replay_neighbours
@@ -148,7 +148,7 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
     stack.push_async_callback(gateway.jobs.close)
     reaper = Reaper(store, ledger, leases, name, clock, (gateway.vouchers.finish, gateway.keyed.sweep))
     for work in (leases.run, shipper.run, reaper.run, partial(orphans, root, node, store, ledger),
-                 partial(measure, gateway), partial(figures.tell, gateway)):
+                 partial(measure, gateway), watch_lag, partial(figures.tell, gateway)):
         stack.push_async_callback(ended, asyncio.create_task(kept(work)))
     return gateway
 

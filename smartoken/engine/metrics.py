@@ -5,7 +5,9 @@ Workers share figures through the client library's files in the folder PROMETHEU
 before this module is imported.
 """
 
+import asyncio
 import bisect
+import time
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
@@ -15,6 +17,7 @@ from smartoken.domain.usage import UsageRecord
 from smartoken.engine.beside import is_beside
 
 FOLD_AT = 500
+LAG_S = 0.010
 _FIRST = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64)
 _TOTAL = (0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
@@ -32,6 +35,9 @@ connections = Gauge("smartoken_connections", "Client connections now.", multipro
 healthy = Gauge("smartoken_journal_healthy", "1 while the journal takes records on every worker.",
                 multiprocess_mode="livemin")
 alarms = Gauge("smartoken_channel_alarms", "Channels that an operator must look at.", multiprocess_mode="livemax")
+
+lag = Histogram("smartoken_loop_lag_seconds", "How late the event loop came to a timer of every 10 ms.",
+                buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1))
 
 _BOUNDS = {first_byte: (*_FIRST,), total: (*_TOTAL,)}
 _SUM = -1
@@ -102,6 +108,14 @@ class Metrics:
         connections.set(gateway.connections())
         healthy.set(1 if gateway.journal.healthy else 0)
         alarms.set(len(gateway.health.alarms))
+
+
+async def watch_lag() -> None:
+    """Notice for ever how busy or blocked the event loop is: at its worst, each request is so late."""
+    while True:
+        due = time.monotonic() + LAG_S
+        await asyncio.sleep(LAG_S)
+        lag.observe(max(0.0, time.monotonic() - due))
 
 
 class Counted:
