@@ -34,6 +34,7 @@ from smartoken.engine.leases import Leases
 from smartoken.engine.ledger import Ledger
 from smartoken.engine.metrics import Counted, Metrics, watch_lag
 from smartoken.engine.people import People
+from smartoken.engine.prune import Pruner
 from smartoken.engine.reaper import Reaper
 from smartoken.engine.replay import replay, replay_neighbours
 from smartoken.engine.seal import open_pepper, open_ring
@@ -146,7 +147,7 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
     gateway.jobs = Jobs(gateway, gateway.media, host_told)
     await gateway.jobs.open()
     stack.push_async_callback(gateway.jobs.close)
-    reaper = Reaper(store, ledger, leases, name, clock, (gateway.vouchers.finish, gateway.keyed.sweep))
+    reaper = Reaper(store, ledger, leases, name, clock, (gateway.vouchers.finish, gateway.keyed.sweep, Pruner(store, ledger, clock).some))
     for work in (leases.run, shipper.run, reaper.run, partial(orphans, root, node, store, ledger),
                  partial(measure, gateway), watch_lag, partial(figures.tell, gateway)):
         stack.push_async_callback(ended, asyncio.create_task(kept(work)))

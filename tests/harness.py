@@ -34,6 +34,7 @@ CONF = """\
 host = "127.0.0.1"
 workers = {workers}
 max_body = {max_body}
+max_connections_per_ip = 0    # whole crowds come from one address here
 drain_s = 10
 [data]
 folder = "{folder}/var"
