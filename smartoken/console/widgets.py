@@ -11,7 +11,7 @@ TONES = {"ok": "good", "active": "good", "up": "good", "cut": "warn", "broken": 
          "refused": "warn",
          "killed": "bad", "void": "", "suspended": "bad", "revoked": "bad", "expired": "warn", "off": "",
          "resting": "warn", "being tried": "warn",
-         "out of service": "bad", "down": "bad", "hidden": ""}
+         "out of service": "bad", "must sign in again": "bad", "down": "bad", "hidden": ""}
 
 
 class Widgets:
