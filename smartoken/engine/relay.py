@@ -72,8 +72,8 @@ class Call:
     """See the module's docstring."""
 
     __slots__ = ("account", "ask", "at_ms", "attempt_us", "attempts", "behind", "body_size", "cap", "channel_wants",
-                 "client", "committed", "cost_p", "counted", "done", "exchange", "extra", "first_us", "full_us",
-                 "gateway", "headers", "health", "hold", "key", "left", "limited", "line", "look", "model", "money",
+                 "client", "committed", "cost_p", "counted", "done", "exchange", "extra", "first_us", "foreign", "forgot",
+                 "full_us", "gateway", "headers", "health", "hold", "key", "left", "limited", "line", "look", "model", "money",
                  "need", "parts", "passed", "pin", "price", "reader", "renewal", "rid", "route", "routes", "served",
                  "show_cost", "slot", "stages", "started_us", "status", "tail", "timer", "tokens", "tools", "tried",
                  "usage", "wants", "watch", "wire")
@@ -99,6 +99,8 @@ class Call:
         self.headers: list[tuple[bytes, bytes]] = []
         self.slot = -1
         self.renewal: asyncio.Task | None = None
+        self.foreign: Failure | None = None     # the last channel could not read what another had made
+        self.forgot = False                     # and the request was sent once more without that
         self.wants = self.channel_wants = ()
         self.line: list[composite.Pick] | None = None   # of a composite model: whom to ask, in order
         self.look: Look | None = None                   # what its rules are asked about; None: look at the ask
@@ -252,7 +254,7 @@ class Call:
         gateway.health.began(self.health)
         endpoint = route.endpoint
         head, asked = endpoint.head, self.wire_up.pass_headers
-        if asked or ask.suffix:
+        if asked or ask.suffix or (ask.session and channel.provider.session_header):
             head = head_for(endpoint, ask.method, route.upstream_name, ask.suffix, self._header_lines(asked))
         self.exchange = gateway.pool.send(endpoint.origin, head, body, self, endpoint.limits)
 
@@ -260,13 +262,18 @@ class Call:
         """The client's headers that belong to the upstream's wire, or what is sent in their place."""
         theirs = self.passed if self.route.bridge is None else NOTHING
         values = ((name, theirs.get(name, default)) for name, default in asked.items())
-        return b"".join(header_line(name, value) for name, value in values if value)
+        lines = b"".join(header_line(name, value) for name, value in values if value)
+        session = self.route.channel.provider.session_header
+        return lines + header_line(session.encode(), self.ask.session) if session and self.ask.session else lines
 
     # -- the upstream answers ------------------------------------------------------------------------------------------
 
     def on_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Its head has come."""
         self.status, self.headers = status, headers
+        channel = self.route.channel
+        if channel.provider.heard is not None:
+            channel.provider.heard(channel.credential, headers)
         if not self.first_us:
             self.first_us = self.gateway.clock.mono_us() - self.started_us
         if status == 200 and self.ask.stream and b"json" not in header(headers, b"content-type"):
@@ -476,8 +483,9 @@ class Call:
             self._refuse(Refusal(status, "invalid_request_error", failure.message or "The upstream refused the request.",
                                  code=failure.code or None), "refused")
             return
-        if (self.left or not self._may_go_on() or not gateway.retries.retry(now_us)):
-            self._give_up(failure if meaning == ELSEWHERE else None)
+        self.foreign = failure if meaning == ELSEWHERE else None
+        if self.left or not self._may_go_on() or not gateway.retries.retry(now_us):
+            self._give_up()
             return
         self._send()
 
@@ -507,11 +515,25 @@ class Call:
         except Exception:
             self.fault()
 
-    def _give_up(self, foreign: Failure | None = None) -> None:
-        """No channel is left. `foreign`: the last one could not read what another had made, and that is the answer."""
-        gateway = self.gateway
+    def _forget(self, foreign: Failure) -> bool:
+        """Nobody is left who can read what another channel made: once per call the request goes to one of them without
+        it. False where that is not possible."""
+        forget = self.wire.forget
+        fields = forget(self.ask, foreign) if forget is not None and not (self.forgot or self.left) else None
+        if fields is None:
+            return False
+        self.forgot, self.foreign = True, None
+        self.ask = msgspec.structs.replace(self.ask, fields=fields)
+        self.tried.clear()
+        self._send()
+        return True
+
+    def _give_up(self) -> None:
+        """No channel is left. Where the last one could not read what another had made, that is the answer."""
+        gateway, foreign = self.gateway, self.foreign
         if foreign is not None:
-            self._refuse(refuse("invalid_request", foreign.message, code=foreign.code or None))
+            if not self._forget(foreign):
+                self._refuse(refuse("invalid_request", foreign.message, code=foreign.code or None))
             return
         now_us = gateway.clock.mono_us()
         if routing.resting_long(gateway.health, self.served.slug, self.routes, now_us):

@@ -140,7 +140,7 @@ async def main():
     store = open_sqlite(f"sqlite:///{folder}/s.db")
     await store.open()
     vault = Vault(store, open_ring(folder), folder / "oauth", "node")
-    await vault.renewed("own", 1, dataclasses.replace(CHATGPT, url=url))
+    await vault.renewed("own", int(sys.argv[3]), dataclasses.replace(CHATGPT, url=url))
 asyncio.run(main())
 """
 
@@ -159,28 +159,30 @@ def test_killed_between_refresh_and_store_no_chain_is_lost(tmp_path, issuer):
 
     async def prepared(store, vault):
         await vault.put("own", _at(issuer.url), Tokens(issuer.access, issuer.refresh, issuer.id_token, ACCOUNT))
-        await store.insert("oauth_tokens", {"_id": "own:1", "rev": 1, "kind": "claim", "node": "node",
+        begun = (await store.get("oauth_tokens", "own"))["generation"]
+        await store.insert("oauth_tokens", {"_id": f"own:{begun}", "rev": 1, "kind": "claim", "node": "node",
                                             "pid": _dead_pid(), "at_ms": 0})  # whose owner died before it asked
+        return begun
 
     async def taken_over(store, vault):
-        doc = await vault.renewed("own", 1, _at(issuer.url))
+        doc = await vault.renewed("own", begun, _at(issuer.url))
         return doc["generation"], vault.tokens(doc).refresh_token
 
-    asyncio.run(with_vault(prepared))
+    begun = asyncio.run(with_vault(prepared))
     issuer.open.clear()
-    other = subprocess.Popen([sys.executable, "-c", REFRESH, str(tmp_path), issuer.url])
+    other = subprocess.Popen([sys.executable, "-c", REFRESH, str(tmp_path), issuer.url, str(begun)])
     assert issuer.asked.wait(30)
     lock = sqlite3.connect(tmp_path / "s.db", isolation_level=None, timeout=10)
     lock.execute("BEGIN IMMEDIATE")
     issuer.open.set()
-    until((tmp_path / "oauth" / "own.1").exists, "the file with the new tokens")
+    until((tmp_path / "oauth" / f"own.{begun}").exists, "the file with the new tokens")
     other.send_signal(signal.SIGKILL)
     other.wait()
     lock.execute("ROLLBACK")
     lock.close()
-    assert issuer.refresh.encode() not in (tmp_path / "oauth" / "own.1").read_bytes()
-    assert asyncio.run(with_vault(taken_over)) == (2, issuer.refresh)
-    assert issuer.refreshes == 1 and not issuer.dead and not (tmp_path / "oauth" / "own.1").exists()
+    assert issuer.refresh.encode() not in (tmp_path / "oauth" / f"own.{begun}").read_bytes()
+    assert asyncio.run(with_vault(taken_over)) == (begun + 1, issuer.refresh)
+    assert issuer.refreshes == 1 and not issuer.dead and not (tmp_path / "oauth" / f"own.{begun}").exists()
 
 
 def _at(url: str):
@@ -199,10 +201,10 @@ def test_a_spent_refresh_token_is_dead_for_good(tmp_path, issuer):
         await store.open()
         try:
             vault = Vault(store, open_ring(tmp_path), tmp_path / "oauth", "node")
-            await vault.put("own", _at(issuer.url), Tokens(issuer.access, "spent", issuer.id_token, ACCOUNT))
+            made = await vault.put("own", _at(issuer.url), Tokens(issuer.access, "spent", issuer.id_token, ACCOUNT))
             for _ in range(2):
                 with pytest.raises(Dead):
-                    await vault.renewed("own", 1, _at(issuer.url))
+                    await vault.renewed("own", made["generation"], _at(issuer.url))
         finally:
             await store.close()
     asyncio.run(main())
