@@ -64,7 +64,7 @@ class Vault:
         await self._give_back(f"{id}:limits")
         while True:
             old = await self._store.get(COLLECTION, id)
-            generation, rev = (old["generation"], old["rev"]) if old else (_now_ms() // 1000, 0)
+            generation, rev = (old["generation"], old["rev"]) if old else (_now_ms(), 0)
             doc = self._doc(id, issuer, tokens, generation + 1, rev + 1)
             done = (await self._store.replace(COLLECTION, doc, old["rev"]) if old
                     else await self._store.insert(COLLECTION, doc))

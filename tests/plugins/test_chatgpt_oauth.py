@@ -11,6 +11,7 @@ from dataclasses import replace
 import anthropic
 import openai
 import pytest
+from smartoken_plugins.chatgpt_oauth import limits
 from smartoken_plugins.chatgpt_oauth.issuer import CHATGPT, Dead, Tokens
 from smartoken_plugins.chatgpt_oauth.vault import Vault
 
@@ -209,3 +210,58 @@ def test_a_spent_refresh_token_is_dead_for_good(tmp_path, issuer):
             await store.close()
     asyncio.run(main())
     assert issuer.refreshes == 0
+
+
+NOW_MS = 1_800_000_000_123
+PRIMARY = [(b"x-codex-primary-used-percent", b"12.5"), (b"x-codex-primary-window-minutes", b"300"),
+           (b"x-codex-primary-reset-at", b"1800003600")]
+
+
+@pytest.mark.parametrize("headers, wanted", [
+    ([], {}),
+    ([(b"content-type", b"text/event-stream"), (b"x-codex-plan-type", b"plus")], {}),
+    (PRIMARY, [("", 300, 125, 1_800_003_600_000)]),
+    ([*PRIMARY[:2], (b"x-codex-primary-reset-at", b""), (b"x-codex-primary-reset-after-seconds", b"90")],
+     [("", 300, 125, 1_800_000_060_000)]),
+    ([*PRIMARY, (b"x-codex-secondary-used-percent", b"0")], [("", 300, 125, 1_800_003_600_000), ("", 0, 0, 0)]),
+    ([*PRIMARY, (b"x-codex-mini-2-primary-used-percent", b"7"), (b"x-codex-mini-2-limit-name", b"Mini 2")],
+     [("", 300, 125, 1_800_003_600_000), ("Mini 2", 0, 70, 0)]),
+    ([(b"x-codex-primary-used-percent", b"lots"), (b"x-codex-secondary-used-percent", b"nan")], {}),
+    ([(b"x-codex-primary-used-percent", b"-1"), (b"x-codex-primary-over-secondary-limit-percent", b"5")], {}),
+    ([(b"x-codex-%d-primary-used-percent" % n, b"1") for n in range(50)], 8),
+])
+def test_limits_are_read_from_headers_and_nonsense_is_not_told(headers, wanted):
+    read = limits.read(headers, NOW_MS)
+    windows = [(one.name, one.minutes, one.used_permille, one.reset_ms) for one in limits.windows_of(read)]
+    assert read == {} if wanted == {} else len(windows) == wanted if isinstance(wanted, int) else windows == wanted
+
+
+@pytest.mark.parametrize("has, unlimited, balance, said", [(b"True", b"False", b"12.5", "12.5"),
+                                                           (b"True", b"True", b"", "unlimited"),
+                                                           (b"False", b"False", b"3", "")])
+def test_credits_are_told_in_the_words_of_the_backend(has, unlimited, balance, said):
+    told = [(b"x-codex-credits-has-credits", has), (b"x-codex-credits-unlimited", unlimited),
+            (b"x-codex-credits-balance", balance)]
+    assert limits.read([*PRIMARY, *told], NOW_MS)["credits"] == said
+
+
+def test_an_account_that_comes_back_takes_nothing_of_its_former_life(tmp_path, issuer):
+    """Its last claim stood in the way of the first refresh of its second life, for ever."""
+    issuer.delay_s = 0
+
+    async def main() -> None:
+        store = open_sqlite(f"sqlite:///{tmp_path}/s.db")
+        await store.open()
+        try:
+            vault = Vault(store, open_ring(tmp_path), tmp_path / "oauth", "node")
+            for _ in range(2):
+                made = await vault.put("own", _at(issuer.url), Tokens(issuer.access, issuer.refresh))
+                await vault.tell("own", 1, limits.read(PRIMARY, NOW_MS))
+                renewed = await asyncio.wait_for(vault.renewed("own", made["generation"], _at(issuer.url)), 20)
+                await vault.remove("own")
+                assert renewed["generation"] == made["generation"] + 1
+                assert await store.find("oauth_tokens") == []
+        finally:
+            await store.close()
+    asyncio.run(main())
+    assert issuer.refreshes == 2

@@ -84,13 +84,17 @@ class Under(Page):
 
 
 class Follow(Page):
-    """What came of it so far, as a part of the page, which asks every two seconds."""
+    """What came of it so far, as a part of the page, which asks every two seconds; while it waits there is nothing new,
+    and nothing for a screen reader to say again."""
 
     permission = "catalog.write"
 
     async def post(self, issuer: str, ref: str) -> None:
         pending, refusal = await self.attempt(oauth.follow(self.desk, issuer, ref))
         state = pending["state"] if pending else "cancelled" if refusal.status == 404 else "waiting"
+        if state == "waiting" and refusal is None:
+            self.set_status(204)
+            return
         if state == "signed in":
             self.set_header("HX-Redirect", f"{HOME}?done=signed-in")
         self.render("oauth_state.html", issuer=issuer, ref=ref, state=state, why=pending["why"] if pending else "",
