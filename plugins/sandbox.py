@@ -8,6 +8,7 @@ that a call to a true provider takes. It answers in words and counts each of the
 from dataclasses import replace
 
 from smartoken_plugins.dashscope import videos
+from smartoken_plugins.wire_openai.voices import VOICES
 
 from smartoken.plugin import PluginConf, Provider, Whole, hookimpl
 from smartoken.testing.upstream import Upstream
@@ -53,7 +54,7 @@ def smartoken_providers():
                              "openai.embeddings": "/embeddings", "openai.speech": "/audio/speech",
                              "openai.transcriptions": "/audio/transcriptions", "openai.images": "/images/generations",
                              "openai.videos": videos.PATH},
-                     makers={"openai.videos": replace(videos.MAKER, pace_s=(0.5, 0.5))})]
+                     makers={"openai.videos": replace(videos.MAKER, pace_s=(0.5, 0.5))}, voices=VOICES)]
 
 
 @hookimpl

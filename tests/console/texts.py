@@ -23,7 +23,7 @@ def texts() -> set[str]:
     """All of them, in English."""
     found = {*page.DONE.values(), *widgets.TONES, *ROLES, *TYPES, *PRICES, *KINDS, *MEANINGS,
              "1,000 cached in + 1,000 out",
-             "1 image", "1,000 characters", usage.REPORTED, usage.COUNTED, usage.ESTIMATED, usage.NONE, "head",
+             "1 image", "1,000 characters", "1 cloned voice", usage.REPORTED, usage.COUNTED, usage.ESTIMATED, usage.NONE, "head",
              "first bytes",
              "end", "store", "limiter", "media"}
     for group, entries in nav.MENU:

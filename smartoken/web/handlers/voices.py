@@ -1,15 +1,22 @@
 """Cloned voices of the caller's account: POST a sample (multipart), list them, read one, delete one. Both surfaces.
 
-    POST /v1/audio/voices     name, audio_sample (or file), consent, model[, language] -> 201
+    POST /v1/audio/voices     name, audio_sample (or file), consent, model[, language] -> 201; `?quote=1`: what it
+                              would cost, by its model alone; an Idempotency-Key makes it once
     GET /v1/audio/voices      GET /v1/audio/voices/{id}      DELETE /v1/audio/voices/{id}
 """
 
+import asyncio
+import hashlib
 from typing import Any
 
+import msgspec
 from tornado.web import stream_request_body
 
-from smartoken.engine.voices import CONSENT_MAX, SAMPLE_MAX, Voice
+from smartoken.domain.money import ceil_u
+from smartoken.engine.generate import Order
+from smartoken.engine.voices import CONSENT_MAX, SAMPLE_MAX, WIRE, Voice, checked
 from smartoken.errors import MediaAway, Refusal, StoreAway, refuse
+from smartoken.plugin.types import Ask, Part
 from smartoken.web.app import ApiHandler
 from smartoken.web.caller import caller_of
 from smartoken.web.form import fields_of
@@ -53,6 +60,7 @@ class VoicesHandler(ApiHandler):
         self.gateway = gateway
         self.caller: Any = None
         self._parts: list[bytes] = []
+        self._waiter: asyncio.Task | None = None
 
     async def prepare(self) -> None:
         if self.request.method == "POST":
@@ -84,15 +92,33 @@ class Collection(VoicesHandler):
 
     async def post(self) -> None:
         fields = fields_of(b"".join(self._parts), self.request.headers.get("Content-Type", ""))
-        sample = fields.get("audio_sample") or fields.get("file")
-        if not sample:
-            raise refuse("invalid_request", "'audio_sample' is required: a recording.", param="audio_sample")
-        name, model = _text(fields, "name", NAME_MAX), _text(fields, "model", 128)
-        consent = _text(fields, "consent", CONSENT_MAX)
-        language = _text(fields, "language", 16) if fields.get("language") else ""
+        if self.get_query_argument("quote", "") in ("1", "true"):
+            order = self._order(Ask(WIRE, _text(fields, "model", 128), False, b"", {}))
+            self.send({"object": "quote", "model": order.ask.slug,
+                       "cost_micro_usd": self.gateway.voices.quote_u(order)})
+            return
+        voices = self.gateway.voices
+        self._waiter = asyncio.create_task(voices.made(await voices.begin(self._order(_ask(fields)))))
+        try:
+            voice, job = await self._waiter
+        except asyncio.CancelledError:
+            if not self._waiter.cancelled():
+                raise
+            return
+        self.send(shown(voice) | ({"usage": {"cost_micro_usd": ceil_u(job.cost_p)}} if job.show_cost else {}), 201)
+
+    def on_connection_close(self) -> None:
+        """The client left: once it has begun, only the waiting ends, and the voice is among the account's."""
+        if self._waiter is not None:
+            self._waiter.cancel()
+
+    def _order(self, ask: Ask) -> Order:
         key, account = self.caller
-        voice = await self.gateway.voices.create(key, account.id, model, name, sample, consent, language)
-        self.send(shown(voice), 201)
+        sample = ask.files[0].data if ask.files else b""
+        same = msgspec.json.encode([ask.slug, *ask.fields.values(), hashlib.sha256(sample).hexdigest()])
+        return Order(self.rid, key, account, "voice", "openai.voices", "/v1/audio/voices", ask, same,
+                     repeat=self.request.headers.get("Idempotency-Key", ""),
+                     show_cost=key.show_cost or self.get_query_argument("cost", "") in ("1", "true"))
 
 
 @stream_request_body
@@ -113,6 +139,19 @@ def shown(voice: Voice) -> dict[str, Any]:
     return {"id": voice.id, "object": "audio.voice", "name": voice.name, "model": voice.model, "status": voice.state,
             "consent": voice.consent, "created_at": voice.created_ms // 1000,
             "error": {"message": voice.fault} if voice.fault else None}
+
+
+def _ask(fields: dict[str, bytes]) -> Ask:
+    """What a form says, checked; its recording as the only file."""
+    sample = fields.get("audio_sample") or fields.get("file")
+    if not sample:
+        raise refuse("invalid_request", "'audio_sample' is required: a recording.", param="audio_sample")
+    given = {"name": _text(fields, "name", NAME_MAX), "consent": _text(fields, "consent", CONSENT_MAX),
+             "language": _text(fields, "language", 16) if fields.get("language") else ""}
+    slug, content_type = _text(fields, "model", 128), checked(sample)
+    given["sample_type"] = content_type
+    return Ask(WIRE, slug, False, b"", {name: msgspec.Raw(msgspec.json.encode(text)) for name, text in given.items()},
+               files=(Part("audio_sample", "", content_type, sample),))
 
 
 def _text(fields: dict[str, bytes], name: str, most: int) -> str:
