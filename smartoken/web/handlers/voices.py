@@ -20,38 +20,47 @@ from smartoken.plugin.types import Ask, Part
 from smartoken.web.app import ApiHandler
 from smartoken.web.caller import caller_of
 from smartoken.web.form import fields_of
+from smartoken.web.schema import COUNT, STRING, TEXT, answer, list_of, ours
 
 FORM_MAX = SAMPLE_MAX + (64 << 10)
 NAME_MAX = 64
 
-
-_TEXT = {"type": "string"}
-_VOICE = {"type": "object", "required": ["id", "object", "name", "model", "status", "created_at"], "properties": {
-    "id": _TEXT, "object": {"const": "audio.voice"}, "name": _TEXT, "model": _TEXT, "consent": _TEXT,
-    "status": {"enum": ["processing", "ready", "failed"]}, "created_at": {"type": "integer"}}}
+_FIELDS = {"id": TEXT, "object": {"const": "audio.voice"}, "name": TEXT, "model": TEXT, "consent": TEXT,
+           "status": {"enum": ["processing", "ready", "failed"]}, "created_at": COUNT,
+           "error": {"anyOf": [ours("", {"message": TEXT}), {"type": "null"}]}}
+_VOICE = ours("Voice", _FIELDS)
+_MADE = ours("VoiceMade", {**_FIELDS, "usage": ours("", {"cost_micro_usd": COUNT})}, "usage")
 _FORM = {"type": "object", "required": ["name", "model", "consent", "audio_sample"], "properties": {
     "name": {"type": "string", "minLength": 1, "maxLength": NAME_MAX}, "model": {"type": "string", "minLength": 1},
     "consent": {"type": "string", "minLength": 1, "maxLength": CONSENT_MAX},
-    "audio_sample": {"type": "string", "format": "binary"}, "language": _TEXT}}
-
-
-def _answer(status: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {status: {"description": description, "content": {"application/json": {"schema": schema}}}}
-
-
+    "audio_sample": {"type": "string", "format": "binary"}, "language": STRING}, "title": "VoiceForm"}
+_QUERY = [{"name": "quote", "in": "query", "schema": {"enum": ["1", "true"]},
+           "description": "What it would cost, by `model` alone; nothing is made."},
+          {"name": "cost", "in": "query", "schema": {"enum": ["1", "true"]}, "description": "usage.cost_micro_usd."},
+          {"name": "Idempotency-Key", "in": "header", "description": "The same key and sample are one voice, for a day.",
+           "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[A-Za-z0-9._:-]+$"}}]
+_EXAMPLE = {"id": "voice_0196f0c2a3b47d0e8f1a2b3c4d5e6f7", "object": "audio.voice", "name": "Mine", "model": "tts",
+            "status": "ready", "consent": "It is my own voice.", "created_at": 1_700_000_000, "error": None}
+_QUOTE = ours("VoiceQuote", {"object": {"const": "quote"}, "model": TEXT, "cost_micro_usd": COUNT})
+_TOLD = {"tags": ["Audio"], "errors": ("key",)}
 _ALL = {
-    "get": {"summary": "Your voices", "tags": ["Audio"], "responses": _answer("200", "All of them", {
-        "type": "object", "required": ["data"], "properties": {"data": {"type": "array", "items": _VOICE}}})},
-    "post": {"summary": "Clone a voice from a sample", "tags": ["Audio"],
-             "description": "WAV, MP3 or M4A of 5 to 300 seconds, with the consent of whoever speaks.",
+    "get": {**_TOLD, "summary": "Your voices", "responses": answer(
+        list_of("Voices", _VOICE), "All of them", {"object": "list", "data": [_EXAMPLE]})},
+    "post": {"summary": "Clone a voice from a sample", "tags": ["Audio"], "errors": ("key", "model", "money", "clone"),
+             "description": "WAV, MP3 or M4A of 5 to 300 seconds, with the consent of whoever speaks. Costs the model's "
+                            "`per_voice`, once, when the voice exists.", "parameters": _QUERY,
              "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}},
-             "responses": _answer("201", "The voice", _VOICE)}}
+             "responses": answer(_MADE, "The voice", _EXAMPLE, status="201") | answer(
+                 _QUOTE, "With ?quote=1: its price", {"object": "quote", "model": "tts", "cost_micro_usd": 1_500_000})}}
 _EACH = {
-    "get": {"summary": "One voice", "tags": ["Audio"], "responses": _answer("200", "The voice", _VOICE)},
-    "delete": {"summary": "Delete a voice", "tags": ["Audio"], "responses": _answer("200", "It is gone", {
-        "type": "object", "required": ["deleted"], "properties": {"deleted": {"const": True}}})}}
+    "get": {**_TOLD, "summary": "One voice", "errors": ("key", "voice"),
+            "responses": answer(_VOICE, "The voice", _EXAMPLE)},
+    "delete": {**_TOLD, "summary": "Delete a voice", "errors": ("key", "unmade"), "responses": answer(
+        ours("VoiceDeleted", {"id": TEXT, "object": {"const": "audio.voice"}, "deleted": {"const": True}}), "It is gone",
+        {"id": _EXAMPLE["id"], "object": "audio.voice", "deleted": True})}}
 OPENAPI = {f"{base}/audio/voices{end}": operations for base in ("/v1", "/api/v1")
            for end, operations in (("", _ALL), ("/{id}", _EACH))}
+
 
 class VoicesHandler(ApiHandler):
     """Who asks is known before a body is read."""
