@@ -25,6 +25,7 @@ ERROR = {
             "message": {"type": "string"}, "type": {"type": "string"}, "code": {"type": ["string", "null"]},
             "param": {"type": ["string", "null"]}}}}}
 REF = "#/components/schemas/"
+TAGS = ("Text", "Audio", "Images and videos", "Models", "Storefront", "Money", "Other dialects", "About")
 _PARAMETER = re.compile(r"\{(\w+)\}")
 _EXAMPLE = re.compile(r"\{(\w+)\}")
 _EXAMPLES = frozenset({"example", "examples", "enum", "const", "default"})     # values, whatever they look like
@@ -45,7 +46,8 @@ def document(gateway: Any, base_url: str) -> dict[str, Any]:
         "info": {"title": "Smartoken", "version": smartoken.__version__,
                  "description": "Two surfaces over one catalog and ledger: `/v1` (OpenAI, Anthropic, Gemini) and "
                                 "`/api/v1` (Solquir)."},
-        "servers": [{"url": base_url}], "security": [{"key": []}], "paths": paths,
+        "servers": [{"url": base_url}], "security": [{"key": []}], "tags": [{"name": name} for name in TAGS],
+        "paths": dict(sorted(paths.items())),
         "components": {"schemas": dict(sorted(schemas.items())),
                        "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
     }
