@@ -193,7 +193,7 @@ class Wire:
     turns: how server-side tools are talked about, for wires that can. answer_type(ask, upstream's Content-Type) gives
     the client's, for wires whose answers are not JSON and event streams. A refuse_in_stream that gives b"" has the
     connection cut: no words fit into such a stream. `content_type` is the upstream request's. `openapi`:
-    {client path: {method: operation}} of /openapi.json; plugins/README.md says what is added to an operation.
+    its {client path: {method: operation}} in /openapi.json, see plugins/README.md.
     """
 
     name: str
@@ -391,8 +391,7 @@ class JobDoor:
 
 @dataclass(frozen=True, slots=True)
 class JobWire:
-    """A wire of long work. `maker` is its own dialect, for providers that declare none; `kind` is image or video.
-    `openapi` as of a Wire."""
+    """A wire of long work. `maker` is its own dialect, for providers that declare none; `kind` is image or video."""
 
     name: str
     kind: str

@@ -6,7 +6,7 @@ import csv
 import re
 from pathlib import Path
 
-from smartoken.console import nav, page, shelf, site, widgets
+from smartoken.console import nav, page, rules, shelf, site, widgets
 from smartoken.console.pages import dashboard, my_keys, playground
 from smartoken.console.pages.models import PRICES, TYPES
 from smartoken.domain import usage
@@ -26,6 +26,8 @@ def texts() -> set[str]:
              "1 image", "1,000 characters", "1 cloned voice", usage.REPORTED, usage.COUNTED, usage.ESTIMATED, usage.NONE, "head",
              "first bytes",
              "end", "store", "limiter", "media"}
+    found |= {text for field in (*rules.RULE, *rules.WHOLE_MODEL) for text in (field.label, field.hint, field.wrong)}
+    found |= {*rules.ORDERS, *rules.NAMES.values(), "yes", "no"}
     for group, entries in nav.MENU:
         found |= {group, *(entry.label for entry in entries)}
     for template in (CONSOLE / "templates").glob("*.html"):
