@@ -18,6 +18,7 @@ from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai import errors
 from smartoken_plugins.wire_openai.chat import add_cost
 from smartoken_plugins.wire_openai.events import EventReader, count_texts
+from smartoken_plugins.wire_openai.openapi_responses import OPENAPI
 from smartoken_plugins.wire_openai.responses_stream import DIALECT, failed, gather
 from smartoken_plugins.wire_openai.usage import usage_of
 
@@ -183,4 +184,8 @@ def _not_allowed() -> Refusal:
 WIRE = Wire(name=NAME, paths=(ROOT, COUNT), prefixes=(f"{ROOT}/",), methods=("POST", "GET", "DELETE"), peek=peek,
             peek_at=peek_at, body=body, reader=reader, whole=whole, refuse=errors.refuse, gather=gather,
             refuse_in_stream=refuse_in_stream, failure=errors.failure, add_cost=add_cost, answer_id=answer_id, cap=cap,
+<<<<<<< HEAD
             forget=forget)
+=======
+            openapi=OPENAPI)
+>>>>>>> surface
