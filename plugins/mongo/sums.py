@@ -31,7 +31,8 @@ SPANS = (1, 6, 36, 144, 576, 2304, 9216)       # in leaves: 10 minutes, 1 and 6 
 DAY_MS = 86_400_000
 GRACE_MS = 300_000             # a span is over so long after its end: most rows are there then
 SKEW_MS = 60_000               # clocks of two nodes differ by no more
-KEEP_DAYS = 2                  # what `keep` makes beforehand: older spans were made in their time
+FIRST_DAYS, FIRST_S = 400, 20  # what `keep` looks through once, so soon after the start: a page shows at most a year
+KEEP_DAYS = 2                  # and after that: older spans were made in their time
 BODY_MAX = 8 << 20             # a document may have 16 MiB; sums that are larger are put together anew from smaller ones
 TOGETHER = 20_000              # sums of single rows in memory, before they are put together
 
@@ -116,12 +117,14 @@ class Sums:
     async def keep(self) -> None:
         """Make what everybody asks for before anybody does, until cancelled. Workers of one store share the work by
         chance."""
+        days, wait_s = FIRST_DAYS, FIRST_S
         while True:
-            await asyncio.sleep(LEAF_MS / 1000 * random.uniform(0.5, 1))
-            day = _now_ms() // DAY_MS
+            await asyncio.sleep(wait_s * random.uniform(0.5, 1))
+            until = _now_ms() // DAY_MS + 1
             try:
                 for shelf in GENERAL:
-                    await self.between(shelf, (day - KEEP_DAYS) * DAY_MS, (day + 1) * DAY_MS)
+                    await self.between(shelf, (until - days) * DAY_MS, until * DAY_MS)
+                days, wait_s = KEEP_DAYS, LEAF_MS / 1000
             except StoreAway as away:
                 log.info("sums are made later, the store is away: %s", away)
 
