@@ -24,6 +24,7 @@ PREFIX = "usage_"
 # cost_p(), (acct, _id) serves read().
 INDEXES = (("at_ms",), *((field, "at_ms") for field in ("key", "model", "channel", "status")), ("acct", "_id"),
            ("acct", "at_ms", "cost_p"))
+NARROW = ("key", "acct", "status", "model", "channel")         # by how few rows they leave, as a rule
 WINDOW_MS = 900_000
 SLOP_MS = 60_000               # an id begins with the time at which it was made: `at_ms`, but for less than this
 BATCH = 1000
@@ -122,19 +123,24 @@ class UsageRows:
         eras = await self._eras(since_ms, until_ms)
         found: list[UsageRecord] = []
         for low_ms, high_ms in windows(before, since_ms, until_ms, eras):
-            test = {**where, "at_ms": {"$gte": Int64(low_ms), "$lt": Int64(high_ms)}}
-            if before:
-                test["_id"] = {"$lt": before}
-            some = await self._newest(await self._months(low_ms, high_ms - 1), test, limit)
+            some = await self._newest(where, before, low_ms, high_ms, limit)
             found = sorted([*found, *some], key=lambda record: record.rid, reverse=True)[:limit]
             # Whatever is older has smaller ids than these.
             if len(found) == limit and all((_time_of(one.rid) or 0) >= low_ms + SLOP_MS for one in (found[0], found[-1])):
                 break
         return found
 
-    async def _newest(self, months: Sequence[str], test: dict, limit: int) -> list[UsageRecord]:
-        rows = await asyncio.gather(*(answer(self._db[name].find(test, {"body": 1}).sort("_id", DESCENDING).limit(
-            limit).to_list(limit)) for name in months))
+    async def _newest(self, where: Mapping[str, str], before: str, low_ms: int, high_ms: int,
+                      limit: int) -> list[UsageRecord]:
+        """Two tests in a row: a server joins them and plans by itself, or goes by the index of the first."""
+        narrow = sorted(where, key=lambda name: NARROW.index(name) if where[name] != "ok" else len(NARROW))[:1]
+        rest = {name: where[name] for name in where if name not in narrow} | ({"_id": {"$lt": before}} if before else {})
+        steps = [{"$match": {**{name: where[name] for name in narrow},
+                             "at_ms": {"$gte": Int64(low_ms), "$lt": Int64(high_ms)}}},
+                 *([{"$match": rest}] if rest else []), {"$sort": {"_id": DESCENDING}}, {"$limit": limit},
+                 {"$project": {"body": 1}}]
+        rows = await asyncio.gather(*(answer(self._db[name].aggregate(steps).to_list(limit))
+                                      for name in await self._months(low_ms, high_ms - 1)))
         return [_record.decode(row["body"]) for some in rows for row in some]
 
     async def _one(self, rid: str) -> list[UsageRecord]:
