@@ -184,8 +184,4 @@ def _not_allowed() -> Refusal:
 WIRE = Wire(name=NAME, paths=(ROOT, COUNT), prefixes=(f"{ROOT}/",), methods=("POST", "GET", "DELETE"), peek=peek,
             peek_at=peek_at, body=body, reader=reader, whole=whole, refuse=errors.refuse, gather=gather,
             refuse_in_stream=refuse_in_stream, failure=errors.failure, add_cost=add_cost, answer_id=answer_id, cap=cap,
-<<<<<<< HEAD
-            forget=forget)
-=======
-            openapi=OPENAPI)
->>>>>>> surface
+            forget=forget, openapi=OPENAPI)
