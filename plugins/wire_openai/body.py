@@ -19,6 +19,8 @@ _encode = msgspec.json.Encoder().encode
 
 def fields_of(body: bytes) -> dict[str, msgspec.Raw]:
     """Top-level fields, undecoded, in the client's order. Refusal 400 on anything but a JSON object."""
+    if not body:
+        raise bad("The body is empty; send a JSON object.", code="invalid_json")
     try:
         if not body.isascii():
             body.decode()
@@ -45,6 +47,16 @@ def text(fields: dict[str, msgspec.Raw], name: str) -> str:
     value = _value(fields, name)
     if type(value) is not str or not value:
         raise bad(f"'{name}' is required and must be a non-empty string.", param=name)
+    return value
+
+
+def word(fields: Mapping[str, msgspec.Raw], name: str, usual: str = "") -> str:
+    """An optional string field; `usual` when absent or null."""
+    value = _value(fields, name)
+    if value is None:
+        return usual
+    if type(value) is not str or not value:
+        raise bad(f"'{name}' must be a non-empty string.", param=name)
     return value
 
 
@@ -103,7 +115,7 @@ def bad(message: str, **more) -> Refusal:
     return refuse("invalid_request", message, **more)
 
 
-def _value(fields: dict[str, msgspec.Raw], name: str) -> object:
+def _value(fields: Mapping[str, msgspec.Raw], name: str) -> object:
     found = fields.get(name)
     if found is None:
         return None
