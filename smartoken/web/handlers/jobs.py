@@ -20,6 +20,7 @@ from tornado.web import stream_request_body
 from smartoken.domain.job import DONE, Job
 from smartoken.engine import generate, making
 from smartoken.engine.generate import Order
+from smartoken.engine.idempotency import key_of
 from smartoken.engine.keytext import credentials_of
 from smartoken.errors import MediaAway, Refusal, StoreAway, refuse
 from smartoken.plugin.types import JobDoor, JobWire
@@ -153,7 +154,12 @@ class Collection(JobHandler):
         pin = self.get_query_argument("channel", None)
         show_cost = key.show_cost or self.get_query_argument("cost", "") in ("1", "true")
         return Order(self.rid, key, account, self.wire, self.door, ask, body, pin,
-                     self.request.headers.get("Idempotency-Key", ""), show_cost)
+                     self._repeat(), show_cost)
+
+    def _repeat(self) -> str:
+        """The call's Idempotency-Key, '' without one; Refusal 400."""
+        key = self.request.headers.get("Idempotency-Key")
+        return "" if key is None else key_of(key.encode("latin-1", "replace"))
 
     async def _wait(self, job: Job, wait_s: float) -> Job:
         beats = self.get_query_argument("heartbeat", "") in ("1", "true")
@@ -244,5 +250,5 @@ def routes(gateway) -> list:
     for path, (wire, door) in sorted(gateway.registry.job_paths.items(), key=lambda row: -len(row[0])):
         given = {"gateway": gateway, "wire": wire, "door": door}
         found += [(re.escape(path), Collection, given),
-                  (re.escape(path) + r"/([0-9a-f]{31})(?:/(cancel|content))?", One, given)]
+                  (re.escape(path) + r"/([A-Za-z0-9_-]{1,64})(?:/(cancel|content))?", One, given)]
     return found

@@ -6,12 +6,12 @@ It tells models, channels and traffic, so it answers only where `[server] metric
 import ipaddress
 
 from prometheus_client import CONTENT_TYPE_LATEST
-from tornado.web import RequestHandler
 
 from smartoken.errors import refuse
+from smartoken.web.app import ApiHandler
 
 
-class MetricsHandler(RequestHandler):
+class MetricsHandler(ApiHandler):
     """Operators only."""
 
     def initialize(self, gateway) -> None:
