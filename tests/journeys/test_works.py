@@ -190,7 +190,10 @@ def test_an_idempotency_key_that_cannot_be_one_is_refused(post):
 
 def test_the_cost_is_told_and_quoted(post, gateway, client):
     before = spent_u(gateway, client)
-    assert post(model="f", **FILM, query="?quote=1")[2]["cost_micro_usd"] == 5 * SECOND_U
+    quoted = post(model="f", **FILM, query="?quote=1")[2]
+    assert quoted == {"object": "quote", "model": "f", "cost_micro_usd": 5 * SECOND_U}
+    assert post("/v1/quote", model="f", **FILM, query="?path=/v1/videos/generations")[2] == quoted
+    assert post("/v1/quote", model="f", **FILM | {"duration": 4}, query="?path=/v1/videos/generations")[0] == 400
     assert post("/v1/images/generations", model="p", prompt="x", n=3, query="?quote=1")[2]["cost_micro_usd"] == \
         3 * PICTURE_U
     assert spent_u(gateway, client) == before

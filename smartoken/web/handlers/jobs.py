@@ -21,11 +21,11 @@ from smartoken.domain.job import DONE, Job
 from smartoken.engine import generate, making
 from smartoken.engine.generate import Order
 from smartoken.engine.idempotency import key_of
-from smartoken.engine.keytext import credentials_of
 from smartoken.errors import MediaAway, Refusal, StoreAway, refuse
 from smartoken.plugin.types import JobDoor, JobWire
 from smartoken.web.answers import refusal_body
 from smartoken.web.app import ApiHandler
+from smartoken.web.caller import caller_of
 
 WAIT_S = 3600            # the longest that a POST waits; then it answers 202 as well
 BEAT_S = 15
@@ -45,17 +45,7 @@ class JobHandler(ApiHandler):
         """Who asks is known before a body is read."""
         if not self.gateway.ready:
             raise refuse("upstream", "This node is going out of service.", code="not_ready", retry_after_s=1)
-        headers = {name.lower().encode(): value.encode("latin-1") for name, value in self.request.headers.items()}
-        token = credentials_of(headers)
-        self.caller = self.gateway.keys.find(token)
-        for _ in range(3):
-            if self.caller is not None:
-                break
-            await self.gateway.keys.fetch(token)
-            self.caller = self.gateway.keys.find(token)
-        if self.caller is None:
-            raise refuse("upstream", "This key cannot be vouched for yet; try again shortly.", code="store_away",
-                         retry_after_s=1)
+        self.caller = await caller_of(self.gateway, self.request)
 
     async def job(self, id: str) -> Job:
         """The caller's own job; Refusal 404 for any other."""
