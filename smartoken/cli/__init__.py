@@ -24,8 +24,10 @@ def main() -> None:
     words = sys.argv[1:]
     try:
         build(words)(prog_name="smartoken")
-    except (ConfigError, Refusal, StoreAway) as err:
-        _end(err, f"smartoken: {err or type(err).__name__}", WRONG, words)
+    except (ConfigError, Refusal) as err:
+        _end(err, f"smartoken: {err}", WRONG, words)
+    except StoreAway as err:
+        _end(err, f"smartoken: {err.sentence()}", WRONG, words)
     except Exception as err:
         _end(err, f"smartoken: unexpected {type(err).__name__}: {err} (`smartoken --debug …` shows where)", OUR_FAULT,
              words)

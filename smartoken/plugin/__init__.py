@@ -67,7 +67,7 @@ from smartoken.plugin.types import (
 )
 from smartoken.ports import APPENDED, COLLECTIONS, OP_TAKEN, SEQ_TAKEN, Clock, Entry, Limiter, Media, Store, Want
 from smartoken.secrets import resolve as resolve_secret
-from smartoken.strict import Strict, Whole
+from smartoken.strict import Flag, Strict, Whole
 
 
 class PluginConf(Strict):
@@ -80,7 +80,7 @@ __all__ = [
     "APPENDED", "BROKE", "CALLER", "CANCELED", "COLLECTIONS", "COOL", "COUNTED", "CREDENTIAL", "ELSEWHERE",
     "ESTIMATED", "FAILED", "GONE", "MADE", "MEANINGS", "MISSING", "NONE", "OP_TAKEN", "REPORTED", "RETRY",
     "RUNNING", "SEQ_TAKEN", "SUM_FIELDS", "USAGE_FIELDS", "Ask", "Bridge", "Clock", "ConfigError", "Entry",
-    "Failure", "Headers", "JobDoor", "JobWire", "Limiter", "Look", "Maker", "Media", "MediaAway", "Member",
+    "Failure", "Flag", "Headers", "JobDoor", "JobWire", "Limiter", "Look", "Maker", "Media", "MediaAway", "Member",
     "Outgoing", "Part", "PluginConf", "Provider", "Refusal", "Result", "Said", "Sample", "Store", "StoreAway", "StreamReader",
     "SystemClock", "Told", "Tool", "ToolCall", "Turns", "Usage", "UsageRecord", "UsageSum", "VoiceMaker", "Want", "Whole", "Wire",
     "audio_ms", "bearer", "check_url", "guarded_session", "header", "hookimpl", "new_rid", "refuse", "regroup",
