@@ -46,6 +46,11 @@ def build(words: list[str]) -> typer.Typer:
             register(app)
     if asked is not None and asked not in ours and asked not in _names(app):
         _add_plugin_commands(app, words)
+    elif asked is None and "--help" in words:
+        try:
+            _add_plugin_commands(app, words)
+        except ConfigError as err:         # help is asked for when something is wrong, too
+            print(f"The plugins' own commands are left out: {err}", file=sys.stderr)
     return app
 
 

@@ -14,7 +14,6 @@ from smartoken.engine.endpoint import endpoint_of
 from smartoken.engine.health import meaning_of
 from smartoken.errors import ConfigError
 from smartoken.plugin.types import RETRY, Failure
-from smartoken.secrets import resolve
 
 SAID = "Say OK."
 SHOWN = 4000                   # bytes of the answer
@@ -69,7 +68,7 @@ async def probe(gateway: Any, stored: dict[str, Any], wire: str = "", upstream_n
     """
     name = stored["_id"]
     made, problems = compile_snapshot({"models": [], "channels": [{**stored, "active": True}]}, gateway.registry,
-                                      gateway.sealer, resolve)
+                                      gateway.sealer, gateway.snapshots.secret)
     channel = made.channels.get(name)
     if channel is None:
         raise ConfigError("; ".join(problem.what for problem in problems) or f"channel '{name}' cannot be used")

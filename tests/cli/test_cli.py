@@ -104,6 +104,10 @@ def smartoken_commands(cli):
 """)
     (tmp_path / "f.toml").write_text("[plugins]\nenabled = ['acme']\npaths = ['p']")
     assert run("--conf", "f.toml", "greet", "you").stdout == "hello you\n"
+    assert re.search(r"^\W*greet\b", run("--conf", "f.toml", "--help").stdout, re.M)
+    (tmp_path / "p" / "acme.py").write_text("import nothing_like_this")
+    told = run("--conf", "f.toml", "--help")
+    assert told.returncode == 0 and "serve" in told.stdout and "nothing_like_this" in told.stderr
     assert run("greet", "you").returncode == 2
 
 
