@@ -4,6 +4,7 @@ The supervisor holds the port bound but never listens, so that PORT=0 means the 
 second gateway is told at once. A worker learns by a pipe's end that its supervisor is gone, and drains by itself.
 """
 
+import errno
 import os
 import selectors
 import signal
@@ -193,7 +194,13 @@ def hold_port(host: str, port: int, key: str = "server.port", remedy: str = "wit
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         held.bind((host, port))
         return held
+    except socket.gaierror as err:
+        raise ConfigError(f"'server.host': {host!r} is no address of this machine ({err.strerror}); write an IP address, "
+                          "such as 127.0.0.1, or 0.0.0.0 for every interface") from err
     except OSError as err:
+        if err.errno == errno.EADDRNOTAVAIL:
+            raise ConfigError(f"'server.host': this machine has no address {host}; write one that it has, or 0.0.0.0 for "
+                              "every interface") from err
         raise ConfigError(f"'{key}': cannot have port {port} on {host} ({err.strerror}); stop who has it, or "
                           f"choose another {remedy}") from err
 

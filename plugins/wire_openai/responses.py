@@ -44,11 +44,8 @@ def peek(data: bytes) -> Ask:
         raise read.bad("'conversation' is not served: use 'previous_response_id', or send the items.",
                        param="conversation", code="unsupported_parameter")
     limit = read.count(fields, "max_output_tokens") if "max_output_tokens" in fields else None
-    follows, affinity = "", ""
-    if "previous_response_id" in fields and bytes(fields["previous_response_id"]) != b"null":
-        follows = read.text(fields, "previous_response_id")
-    if b"encrypted_content" in data:
-        affinity = NAME
+    follows = read.word(fields, "previous_response_id")
+    affinity = NAME if b"encrypted_content" in data else ""
     return Ask(wire=NAME, slug=slug, stream=read.flag(fields, "stream"), body=data, fields=fields, max_output=limit,
                follows=follows, affinity=affinity, session=read.session(fields))
 
