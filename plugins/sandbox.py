@@ -9,6 +9,7 @@ is answered by that call, if such a tool is offered.
 from dataclasses import replace
 
 from smartoken_plugins.dashscope import videos
+from smartoken_plugins.wire_openai.voices import VOICES
 
 from smartoken.plugin import PluginConf, Provider, Whole, hookimpl
 from smartoken.testing.upstream import Upstream
@@ -54,7 +55,7 @@ def smartoken_providers():
                              "openai.embeddings": "/embeddings", "openai.speech": "/audio/speech",
                              "openai.transcriptions": "/audio/transcriptions", "openai.images": "/images/generations",
                              "openai.videos": videos.PATH},
-                     makers={"openai.videos": replace(videos.MAKER, pace_s=(0.5, 0.5))})]
+                     makers={"openai.videos": replace(videos.MAKER, pace_s=(0.5, 0.5))}, voices=VOICES)]
 
 
 @hookimpl

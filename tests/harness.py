@@ -36,6 +36,7 @@ workers = {workers}
 max_body = {max_body}
 max_connections_per_ip = 0    # whole crowds come from one address here
 drain_s = 10
+{server}
 [data]
 folder = "{folder}/var"
 node = "{node}"
@@ -88,11 +89,12 @@ class Gateway:
     """Made stopped; `apply` a catalog, `start`, make a `client`, call `url`, `check_books`, `close`."""
 
     def __init__(self, folder: Path, *, workers: int = 1, max_body: int = 1_048_576, conf: str = "", node: str = "",
-                 store: str = "sqlite:///{data}/smartoken.db"):
-        """Gateways of one folder with different `node`s are one installation of several machines."""
+                 store: str = "sqlite:///{data}/smartoken.db", server: str = ""):
+        """Gateways of one folder with different `node`s are one installation of several machines. `server` are lines
+        more for the table [server], `conf` tables more."""
         self.folder, self.workers, self.port = folder, workers, 0
         self.conf = folder / f"smartoken{node}.toml"
-        self.conf.write_text(CONF.format(workers=workers, folder=folder, max_body=max_body, node=node, store=store)
+        self.conf.write_text(CONF.format(workers=workers, folder=folder, max_body=max_body, node=node, store=store, server=server)
                              + conf)
         self.log = folder / f"serve{node}.log"
         self.process: subprocess.Popen | None = None

@@ -76,6 +76,7 @@ class MongoStore:
     async def close(self) -> None:
         client, self._client = self._client, None
         if client is not None:
+            await self._usage.close()
             await asyncio.to_thread(client.close)      # it says good-bye to the server, and would hold up everybody
 
     async def ping(self) -> None:

@@ -21,6 +21,8 @@ _encode = msgspec.json.Encoder().encode
 
 def fields_of(body: bytes) -> dict[str, msgspec.Raw]:
     """Top-level fields, undecoded, in the client's order. Refusal 400 on anything but a JSON object."""
+    if not body:
+        raise bad("The body is empty; send a JSON object.", code="invalid_json")
     try:
         if not body.isascii():
             body.decode()
@@ -54,6 +56,16 @@ def session(fields: dict[str, msgspec.Raw]) -> str:
     """What the client calls its conversation (`prompt_cache_key`), where that fits into a header; '' otherwise."""
     name = _value(fields, "prompt_cache_key") if "prompt_cache_key" in fields else None
     return name if isinstance(name, str) and _SESSION.fullmatch(name) else ""
+
+
+def word(fields: Mapping[str, msgspec.Raw], name: str, usual: str = "") -> str:
+    """An optional string field; `usual` when absent or null."""
+    value = _value(fields, name)
+    if value is None:
+        return usual
+    if type(value) is not str or not value:
+        raise bad(f"'{name}' must be a non-empty string.", param=name)
+    return value
 
 
 def flag(fields: dict[str, msgspec.Raw], name: str) -> bool:
@@ -111,7 +123,7 @@ def bad(message: str, **more) -> Refusal:
     return refuse("invalid_request", message, **more)
 
 
-def _value(fields: dict[str, msgspec.Raw], name: str) -> object:
+def _value(fields: Mapping[str, msgspec.Raw], name: str) -> object:
     found = fields.get(name)
     if found is None:
         return None

@@ -190,4 +190,4 @@ def add_cost(data: bytes, cost_u: int) -> bytes:
 WIRE = Wire(name=NAME, paths=("/v1/chat/completions",), peek=peek, body=body, reader=reader, whole=whole,
             refuse=errors.refuse, refuse_in_stream=errors.refuse_in_stream, failure=errors.failure, add_cost=add_cost,
             cap=cap, gather=gather, look=look, turns=TURNS,
-            openapi=openapi.CHAT)
+            openapi={"/v1/chat/completions": {"post": openapi.CHAT}})

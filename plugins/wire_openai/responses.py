@@ -18,6 +18,7 @@ from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai import errors
 from smartoken_plugins.wire_openai.chat import add_cost
 from smartoken_plugins.wire_openai.events import EventReader, count_texts
+from smartoken_plugins.wire_openai.openapi_responses import OPENAPI
 from smartoken_plugins.wire_openai.responses_stream import DIALECT, failed, gather
 from smartoken_plugins.wire_openai.usage import usage_of
 
@@ -43,11 +44,8 @@ def peek(data: bytes) -> Ask:
         raise read.bad("'conversation' is not served: use 'previous_response_id', or send the items.",
                        param="conversation", code="unsupported_parameter")
     limit = read.count(fields, "max_output_tokens") if "max_output_tokens" in fields else None
-    follows, affinity = "", ""
-    if "previous_response_id" in fields and bytes(fields["previous_response_id"]) != b"null":
-        follows = read.text(fields, "previous_response_id")
-    if b"encrypted_content" in data:
-        affinity = NAME
+    follows = read.word(fields, "previous_response_id")
+    affinity = NAME if b"encrypted_content" in data else ""
     return Ask(wire=NAME, slug=slug, stream=read.flag(fields, "stream"), body=data, fields=fields, max_output=limit,
                follows=follows, affinity=affinity, session=read.session(fields))
 
@@ -183,4 +181,4 @@ def _not_allowed() -> Refusal:
 WIRE = Wire(name=NAME, paths=(ROOT, COUNT), prefixes=(f"{ROOT}/",), methods=("POST", "GET", "DELETE"), peek=peek,
             peek_at=peek_at, body=body, reader=reader, whole=whole, refuse=errors.refuse, gather=gather,
             refuse_in_stream=refuse_in_stream, failure=errors.failure, add_cost=add_cost, answer_id=answer_id, cap=cap,
-            forget=forget)
+            forget=forget, openapi=OPENAPI)

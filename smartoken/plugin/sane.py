@@ -19,9 +19,11 @@ def faults(value: Any) -> list[str]:
 
 def unknown_wires(value: Provider | Bridge, wires: Iterable[str]) -> list[str]:
     """Wires named by a provider or bridge that nobody in `wires` serves."""
-    named = value.speaks if isinstance(value, Provider) else (value.source, value.target)
+    provider = isinstance(value, Provider)
+    named = value.speaks if provider else (value.source, value.target)
+    who = f"provider '{value.slug}'" if provider else f"bridge '{value.source} -> {value.target}'"
     wires = tuple(wires)
-    return [f"it names the wire '{wire}', which no plugin brings{nearest(wire, wires)}"
+    return [f"{who}: it names the wire '{wire}', which no plugin brings{nearest(wire, wires)}"
             for wire in named if wire not in wires]
 
 

@@ -68,8 +68,8 @@ def smartoken_models(provider: Provider) -> Iterable[Mapping[str, Any]] | None:
 
 @hookspec(firstresult=True)
 def smartoken_secret(ref: str) -> str | None:
-    """The secret behind a reference such as "vault:path#field", None when the prefix is not its own. The first
-    answer counts. At start and when a credential changes.
+    """The secret behind a channel's credential `vault:…`, where all after the colon is its own to read; None when it
+    is another vault's. The first answer counts. At start and when a credential changes.
     """
 
 

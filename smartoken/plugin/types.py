@@ -199,7 +199,7 @@ class Wire:
     turns: how server-side tools are talked about, for wires that can. answer_type(ask, upstream's Content-Type) gives
     the client's, for wires whose answers are not JSON and event streams. A refuse_in_stream that gives b"" has the
     connection cut: no words fit into such a stream. `content_type` is the upstream request's. `openapi`:
-    its operation in /openapi.json; an example's model may be {llm}, {embedding} or {speech}: one that is there.
+    its {client path: {method: operation}} in /openapi.json, see plugins/README.md.
     """
 
     name: str
@@ -404,3 +404,4 @@ class JobWire:
     kind: str
     doors: Sequence[JobDoor]
     maker: Maker | None = None
+    openapi: Mapping[str, Any] = field(default_factory=dict)
