@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
+from smartoken.domain.documents import SECRET_REFS
 from smartoken.domain.money import usd_to_u
 from smartoken.errors import ConfigError
-from smartoken.strict import Strict, Whole, decode
+from smartoken.strict import Flag, Strict, Whole, decode
 
 BUILT_IN = "built-in defaults"
 ENVIRONMENT = {"HOST": ("server", "host"), "PORT": ("server", "port"), "SMARTOKEN_DATA": ("data", "folder")}
@@ -41,7 +42,7 @@ def _public_url(text: str) -> str:
 
 
 def _secret_ref(text: str) -> str:
-    if text and ":" not in text:
+    if text and not text.startswith(SECRET_REFS):
         raise ValueError("write where the secret is, such as env:NAME or file:/path, never the secret itself")
     return text
 
@@ -146,7 +147,7 @@ class Log(Strict):
 class SignUp(Strict):
     """Whether strangers may make themselves an account in the pages, and what is put on it."""
 
-    open: bool = False
+    open: Flag = False
     credit_usd: Annotated[str, AfterValidator(_usd_or_none)] = "0"
 
 

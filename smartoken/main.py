@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -23,6 +24,7 @@ from smartoken.engine import figures
 from smartoken.engine.access import Access
 from smartoken.engine.audit import Audit
 from smartoken.engine.auth import Keys, check_pepper
+from smartoken.engine.beside import beside, kept
 from smartoken.engine.changes import Catalog
 from smartoken.engine.gateway import Gateway
 from smartoken.engine.idempotency import KeyedCalls
@@ -30,8 +32,9 @@ from smartoken.engine.jobs import Jobs
 from smartoken.engine.journal import Journal
 from smartoken.engine.leases import Leases
 from smartoken.engine.ledger import Ledger
-from smartoken.engine.metrics import Counted, Metrics
+from smartoken.engine.metrics import Counted, Metrics, watch_lag
 from smartoken.engine.people import People
+from smartoken.engine.prune import Pruner
 from smartoken.engine.reaper import Reaper
 from smartoken.engine.replay import replay, replay_neighbours
 from smartoken.engine.seal import open_pepper, open_ring
@@ -71,7 +74,8 @@ async def serve(conf: Conf, index: int, ready: Callable[[], None]) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     async with contextlib.AsyncExitStack() as stack:
         host = loader.load(conf)
-        gateway = await open_gateway(conf, index, host, stack)
+        with beside():
+            gateway = await open_gateway(conf, index, host, stack)
         servers = await open_servers(conf, gateway, host, stack)
         gateway.ready = True
         gc.collect()
@@ -144,10 +148,10 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
     gateway.jobs = Jobs(gateway, gateway.media, host_told)
     await gateway.jobs.open()
     stack.push_async_callback(gateway.jobs.close)
-    reaper = Reaper(store, ledger, leases, name, clock, (gateway.vouchers.finish, gateway.keyed.sweep))
-    for work in (leases.run(), shipper.run(), reaper.run(), orphans(root, node, store, ledger), measure(gateway),
-                 figures.tell(gateway)):
-        stack.push_async_callback(ended, asyncio.create_task(work))
+    reaper = Reaper(store, ledger, leases, name, clock, (gateway.vouchers.finish, gateway.keyed.sweep, Pruner(store, ledger, clock).some))
+    for work in (leases.run, shipper.run, reaper.run, partial(orphans, root, node, store, ledger),
+                 partial(measure, gateway), watch_lag, partial(figures.tell, gateway)):
+        stack.push_async_callback(ended, asyncio.create_task(kept(work)))
     return gateway
 
 
@@ -249,7 +253,7 @@ async def give_back(shipper: Shipper, leases: Leases) -> None:
 
 
 async def ended(task: asyncio.Task) -> None:
-    """Cancel a background task and wait for its end; its own failure is told, not hidden."""
+    """Cancel a background task and wait for its end."""
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task

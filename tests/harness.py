@@ -34,6 +34,7 @@ CONF = """\
 host = "127.0.0.1"
 workers = {workers}
 max_body = {max_body}
+max_connections_per_ip = 0    # whole crowds come from one address here
 drain_s = 10
 {server}
 [data]
@@ -231,10 +232,12 @@ class Gateway:
         except (urllib.error.URLError, ConnectionError):
             return 0, {}, b""
 
-    def metric(self, name: str) -> float:
-        """The sum of a metric over all of its labels and workers."""
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric over all workers and labels but those given."""
         lines = self.get("/metrics")[2].decode().splitlines()
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if re.match(rf"{name}(\{{| )", line))
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines
+                   if re.match(rf"{name}(\{{| )", line) and all(one in line for one in wanted))
 
     def records(self, client: Client | None = None) -> list[UsageRecord]:
         """The usage records that the store has, oldest first."""

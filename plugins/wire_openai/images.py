@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai import errors, multipart
+from smartoken_plugins.wire_openai.openapi_works import IMAGES
 
 from smartoken.plugin import MADE, Ask, JobDoor, JobWire, Maker, Outgoing, Part, Result, Said
 
@@ -87,7 +88,7 @@ def ask_of(fields: dict[str, msgspec.Raw], files: tuple[Part, ...] = ()) -> Ask:
     """The Ask of a body's fields; Refusal 400."""
     if read.flag(fields, "stream"):
         raise read.bad("'stream' is not served for images; leave it out.", param="stream")
-    form = read.text(fields, "response_format") if "response_format" in fields else "url"
+    form = read.word(fields, "response_format", "url")
     if form not in ("url", "b64_json"):
         raise read.bad("'response_format' must be 'url' or 'b64_json'.", param="response_format")
     return Ask(wire=NAME, slug=read.text(fields, "model"), stream=False, body=b"", fields=fields,
@@ -96,7 +97,7 @@ def ask_of(fields: dict[str, msgspec.Raw], files: tuple[Part, ...] = ()) -> Ask:
 
 
 def _word(fields: dict[str, msgspec.Raw], name: str) -> str:
-    value = read.text(fields, name) if name in fields and bytes(fields[name]) != b"null" else ""
+    value = read.word(fields, name)
     if len(value) > 40 or not value.isprintable():
         raise read.bad(f"'{name}' is not valid.", param=name)
     return value
@@ -164,4 +165,5 @@ def _text(raw: msgspec.Raw) -> bytes:
 
 
 MAKER = Maker(submit=submit, read=said, failure=errors.failure)
-WIRE = JobWire(NAME, "image", (JobDoor(GENERATIONS, peek, whole, show), JobDoor(EDITS, peek_edit, whole, show)), MAKER)
+WIRE = JobWire(NAME, "image", (JobDoor(GENERATIONS, peek, whole, show), JobDoor(EDITS, peek_edit, whole, show)), MAKER,
+               IMAGES)

@@ -11,6 +11,7 @@ import msgspec
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai import errors
 from smartoken_plugins.wire_openai.images import form_of
+from smartoken_plugins.wire_openai.openapi_works import VIDEOS as described
 
 from smartoken.plugin import Ask, JobDoor, JobWire
 
@@ -24,7 +25,7 @@ def peek(data: bytes, content_type: str) -> Ask:
     """`model`, `prompt`, `resolution` and `duration`, with `ratio` if wanted."""
     fields = read.fields_of(data)
     read.text(fields, "prompt")
-    return _ask(fields, _text(fields, "resolution"), read.count(fields, "duration") or 0, _text(fields, "ratio"))
+    return _ask(fields, read.word(fields, "resolution"), read.count(fields, "duration") or 0, read.word(fields, "ratio"))
 
 
 def peek_openai(data: bytes, content_type: str) -> Ask:
@@ -39,9 +40,9 @@ def peek_openai(data: bytes, content_type: str) -> Ask:
     if "input_reference" in fields:
         raise read.bad("A reference picture is not served here; describe it in the prompt.", param="input_reference")
     read.text(fields, "prompt")
-    resolution, ratio = _text(fields, "resolution"), _text(fields, "ratio")
+    resolution, ratio = read.word(fields, "resolution"), read.word(fields, "ratio")
     if not resolution and "size" in fields:
-        resolution, ratio = frame_of(_text(fields, "size"), ratio)
+        resolution, ratio = frame_of(read.word(fields, "size"), ratio)
     seconds = _seconds(fields, "seconds") or _seconds(fields, "duration")
     return _ask(fields, resolution, seconds, ratio)
 
@@ -49,7 +50,7 @@ def peek_openai(data: bytes, content_type: str) -> Ask:
 def frame_of(size: str, ratio: str = "") -> tuple[str, str]:
     """(resolution, ratio) of a size such as 1280x720. Refusal 400."""
     width, _, height = size.lower().replace("*", "x").partition("x")
-    if not (width.isdigit() and height.isdigit() and 0 < int(width) < 10_000 and 0 < int(height) < 10_000):
+    if not all(side.isascii() and side.isdigit() and len(side) < 5 and int(side) for side in (width, height)):
         raise read.bad("'size' must look like 1280x720.", param="size")
     shorter = min(int(width), int(height))
     tier = next((name for below, name in TIERS if shorter < below), "1080P")
@@ -62,15 +63,11 @@ def _ask(fields: dict[str, msgspec.Raw], resolution: str, seconds: int, ratio: s
                resolution=resolution, ratio=ratio)
 
 
-def _text(fields: dict[str, msgspec.Raw], name: str) -> str:
-    return read.text(fields, name) if name in fields and bytes(fields[name]) != b"null" else ""
-
-
 def _seconds(fields: dict[str, msgspec.Raw], name: str) -> int:
     raw = bytes(fields.get(name, b"null")).strip(b'"')
     if raw == b"null":
         return 0
-    if not raw.isdigit() or not 0 < int(raw) < 10_000:
+    if not raw.isdigit() or len(raw) > 4 or not int(raw):
         raise read.bad(f"'{name}' must be a whole number of seconds.", param=name)
     return int(raw)
 
@@ -105,4 +102,4 @@ def _usage(job: Any) -> dict[str, Any]:
 
 
 WIRE = JobWire(NAME, "video", (JobDoor(GENERATIONS, peek, whole, show),
-                               JobDoor(VIDEOS, peek_openai, whole, show_openai, waits=False)))
+                               JobDoor(VIDEOS, peek_openai, whole, show_openai, waits=False)), openapi=described)

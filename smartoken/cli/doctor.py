@@ -62,8 +62,10 @@ def examine() -> Iterator[Line]:
     for about, check in CHECKS:
         try:
             level, text = check(conf)
-        except (ConfigError, StoreAway) as err:
-            level, text = WRONG, str(err) or type(err).__name__
+        except ConfigError as err:
+            level, text = WRONG, str(err)
+        except StoreAway as err:
+            level, text = WRONG, err.sentence()
         except OSError as err:
             level, text = WRONG, f"{err.filename or about}: {err.strerror}; let the user who serves do this"
         yield Line(level, about, text)

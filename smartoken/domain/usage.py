@@ -16,7 +16,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Counts that never overlap, so that cost is a plain sum of products.
 
     `input` is the part of the prompt billed in full: a wire whose prompt count includes cached tokens subtracts them.
-    `reasoning` is a part of `output`, for information only. `video_ms` and `audio_ms` are the length billed, in
+    `voices` are those that were cloned. `reasoning` is a part of `output`, for information only. `video_ms` and `audio_ms` are the length billed, in
     milliseconds.
     """
 
@@ -29,6 +29,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     video_ms: int = 0
     characters: int = 0
     audio_ms: int = 0
+    voices: int = 0
     source: str = REPORTED
 
     @property

@@ -2,18 +2,37 @@
 
 The body is that of the call itself; `?path=` says which call it is, /v1/chat/completions unless told otherwise. The
 most it can cost is a token for each byte of the prompt and all the output it allows; what it will probably be is less.
+Pictures and films have one price that is known before: what `?quote=1` on their own paths tells, too.
 """
 
 from typing import Any
 
 from smartoken.domain.hold import burning_order
 from smartoken.domain.money import ceil_u
-from smartoken.engine import admission, routing
+from smartoken.engine import admission, generate, routing
 from smartoken.errors import Refusal, StoreAway, refuse
 from smartoken.web.app import ApiHandler
 from smartoken.web.caller import caller_of
+from smartoken.web.schema import COUNT, STRING, TEXT, answer, many, ours
 
 CHAT = "/v1/chat/completions"
+OPENAPI = {"/v1/quote": {"post": {
+    "summary": "What a call would hold and cost at most", "tags": ["Money"], "errors": ("key", "quote", "model"),
+    "description": "The body is that of the call itself. Nothing is called, held or charged.",
+    "parameters": [{"name": "path", "in": "query", "schema": {"type": "string", "minLength": 1},
+                    "description": f"Which call it is, {CHAT} unless told otherwise."}],
+    "requestBody": {"required": True, "content": {"application/json": {
+        "schema": {"type": "object", "additionalProperties": True, "required": ["model"],
+                   "properties": {"model": TEXT}, "title": "QuoteRequest", "description": "The body of the call."},
+        "example": {"model": "{llm}", "max_tokens": 100, "messages": [{"role": "user", "content": "Hello!"}]}}}},
+    "responses": answer(ours("Quote", {
+        "object": {"const": "quote"}, "model": TEXT, "price": STRING, "input_tokens_at_most": COUNT,
+        "output_tokens_at_most": COUNT, "cost_at_most_micro_usd": COUNT, "hold_micro_usd": COUNT,
+        "pockets": many(STRING), "usable_micro_usd": {"type": "integer"}, "output_tokens_affordable": COUNT,
+        "affordable": {"type": "boolean"}}), "The quote",
+        {"object": "quote", "model": "deepseek-chat", "price": "deepseek-chat@1", "input_tokens_at_most": 120,
+         "output_tokens_at_most": 100, "cost_at_most_micro_usd": 76, "hold_micro_usd": 76, "pockets": ["main"],
+         "usable_micro_usd": 5_000_000, "output_tokens_affordable": 100, "affordable": True})}}}
 
 
 class Quote(ApiHandler):
@@ -24,12 +43,19 @@ class Quote(ApiHandler):
         gateway = self.gateway
         key, account = await caller_of(gateway, self.request)
         path = self.get_query_argument("path", CHAT)
+        if path in gateway.registry.job_paths:
+            wire, door = gateway.registry.job_paths[path]
+            ask = door.peek(self.request.body, self.request.headers.get("Content-Type", ""))
+            _, _, held_u = generate.offer(gateway, generate.Order(self.rid, key, account, wire.kind, wire.name, door.path, ask))
+            self.send({"object": "quote", "model": ask.slug, "cost_micro_usd": held_u})
+            return
         paths = gateway.registry.paths
         wire = paths.get(path) or next((paths[start] for start in paths if start.endswith("/") and path.startswith(start)),
                                        None)
         if wire is None:
+            known = sorted({one.paths[0] for one in paths.values() if one.paths} | {*gateway.registry.job_paths})
             raise refuse("invalid_request", f"No quote can be made for the path '{path[:100]}'; 'path' is one of: "
-                         f"{', '.join(sorted(paths))}.", code="unknown_path", param="path")
+                         f"{', '.join(known)}.", code="unknown_path", param="path")
         body = self.request.body
         ask = wire.peek(body) if wire.peek_at is None else wire.peek_at("POST", path, "", body)
         model = admission.model_for(gateway.snapshots.current, key, ask.slug)
