@@ -72,6 +72,7 @@ class Edit(Page):
 
     async def _save(self, form: Form, fields: dict[str, Any]) -> dict[str, Any]:
         credential = form.secret("credential").strip()
+        await self.prove(form.secret("password"))
         body = decode(channels.ChannelBody, {
             "channel": {field: value for field, value in fields.items() if field != "name"}, "rev": form.number("rev"),
             "credential": "" if form.flag("no_credential") else credential or None}, "the channel")
