@@ -19,7 +19,7 @@ import msgspec
 
 from smartoken.domain.money import ceil_u
 from smartoken.domain.price import token_cost_p, tools_cost_p
-from smartoken.domain.usage import Attempt, Usage
+from smartoken.domain.usage import NONE, Attempt, Usage
 from smartoken.engine import admission, composite, routing, settle, stretch
 from smartoken.engine.bridged import BridgedReader
 from smartoken.engine.endpoint import head_for
@@ -212,6 +212,12 @@ class Call:
         self.gateway.calls.add(self)
         self.gateway.retries.request()
         self._send()
+
+    def tools_alone(self) -> None:
+        """The hold is there, the client is not: charge the server-side tools that ran for it, and ask nobody."""
+        self.left, self.client = True, NOBODY
+        self.slot = settle.begin(self)
+        settle.finish(self, "cut", Usage(source=NONE), 0)
 
     def _send(self) -> None:
         gateway = self.gateway
