@@ -2,7 +2,8 @@
 
 It is a real HTTP server on a loopback port of the worker's own, chosen by the kernel: a call to it takes every step
 that a call to a true provider takes. It answers in words and counts each of them as a token; it makes real pictures
-(PNG) and real films (MP4).
+(PNG) and real films (MP4). An agent's tools can be tried with it, too: `call NAME {"argument": "…"}` in what the user says
+is answered by that call, if such a tool is offered.
 """
 
 from dataclasses import replace

@@ -16,11 +16,12 @@ Every connection goes through the guard against requests into our own network, r
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from smartoken.plugin import PluginConf, Tool, Whole, check_url, guarded_session, hookimpl, resolve_secret
+from smartoken.plugin import Flag, PluginConf, Tool, Whole, check_url, guarded_session, hookimpl, resolve_secret
 
 ANSWER_MAX = 1 << 20     # bytes of an engine's answer
 SNIPPET_MAX = 600        # characters of one result
@@ -59,7 +60,14 @@ class Conf(PluginConf):
     key: str = ""
     results: Annotated[Whole, Field(ge=1, le=20)] = 5
     timeout_s: Annotated[Whole, Field(ge=1, le=60)] = 10
-    allow_private: bool = False
+    allow_private: Flag = False
+
+    @field_validator("url")
+    @classmethod
+    def _whole(cls, url: str) -> str:
+        if url and not (url.startswith(("https://", "http://")) and urlsplit(url).hostname):
+            raise ValueError("write the engine's URL, such as https://searx.example.com/search")
+        return url
 
 
 conf = Conf()

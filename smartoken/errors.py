@@ -51,6 +51,10 @@ class ConfigError(Exception):
 class StoreAway(Exception):
     """The store cannot be reached or did not answer in time. Never a reason to say 401."""
 
+    def sentence(self) -> str:
+        """For an operator, with key and remedy."""
+        return f"'store.url': the store cannot be reached ({self or type(self).__name__}); start it, or correct the URL"
+
 
 class MediaAway(Exception):
     """The media store cannot be reached or refused us; what was to be kept may be offered again."""

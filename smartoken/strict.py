@@ -28,6 +28,16 @@ Whole = Annotated[int, BeforeValidator(_whole)]
 """An int that is really written as one: no true/false, no 1.0, no "1"."""
 
 
+def _yes_or_no(value: Any) -> Any:
+    if type(value) is not bool:
+        raise ValueError(f"write true or false, not {value!r}")
+    return value
+
+
+Flag = Annotated[bool, BeforeValidator(_yes_or_no)]
+"""A bool that is really written as one: no "yes", no 1."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """'; did you mean 'x'?' when something known is close, else '; known: a, b' (or nothing when nothing is known)."""
     names = sorted(known)

@@ -10,9 +10,19 @@ import threading
 from smartoken.conf import load, with_workers
 from smartoken.errors import ConfigError, StoreAway
 
+WRONG, OUR_FAULT = 2, 70
+
 
 def main() -> int:
-    """0 after a drained stop; 2 with one sentence on stderr when the configuration or the store does not do."""
+    """0 after a drained stop; 2 with one sentence on stderr when the configuration, the store or the installation does
+    not do; 70 with one when a start fails by a fault of ours. What fails later is told whole, for the log."""
+    served = debug = False
+
+    def ready() -> None:
+        nonlocal served
+        served = True
+        _say_ready(given.ready)
+
     words = argparse.ArgumentParser()
     for name in ("index", "workers", "ready", "life"):
         words.add_argument(f"--{name}", type=int, required=True)
@@ -24,11 +34,26 @@ def main() -> int:
     module, _, function = given.entry.partition(":")
     try:
         run = getattr(importlib.import_module(module), function)
-        run(with_workers(load(), given.workers), given.index, lambda: _say_ready(given.ready))
-    except (ConfigError, StoreAway) as err:
-        print(f"smartoken: {err}", file=sys.stderr)
-        return 2
+        conf = load()
+        debug = conf.log.level == "debug"
+        run(with_workers(conf, given.workers), given.index, ready)
+    except ConfigError as err:
+        return _told(f"{err}", WRONG)
+    except StoreAway as err:
+        return _told(err.sentence(), WRONG)
+    except ImportError as err:
+        return _told(f"cannot import {err.name or 'what it needs'} ({err}); install Smartoken again, with all it needs: "
+                     "pip install .", WRONG)
+    except Exception as err:
+        if served or debug:
+            raise
+        return _told(f"unexpected {type(err).__name__}: {err} ([log] level = \"debug\" shows where)", OUR_FAULT)
     return 0
+
+
+def _told(sentence: str, code: int) -> int:
+    print(f"smartoken: {sentence}", file=sys.stderr)
+    return code
 
 
 def _say_ready(pipe: int) -> None:

@@ -31,6 +31,15 @@ def misconfigured(conf, index, ready):
     threading.Event().wait()
 
 
+def lacks_a_package(conf, index, ready):
+    import a_package_that_nobody_installed  # noqa: F401
+
+
+def broken(conf, index, ready):
+    raise RuntimeError("a fault of the stand-in")
+
+
+
 def slow_to_drain(conf, index, ready):
     """Take a while to stop, and leave a mark when done."""
     told = threading.Event()

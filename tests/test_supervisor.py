@@ -132,6 +132,15 @@ def test_a_worker_that_cannot_start_ends_everything_with_its_sentence(start):
     assert "conf.toml: 'store.url': it is the stand-in's fault; mend it" in stderr and "Traceback" not in stderr
 
 
+@pytest.mark.parametrize(("entry", "code", "said"), [
+    ("lacks_a_package", 2, "smartoken: cannot import a_package_that_nobody_installed (No module named"),
+    ("broken", 70, "smartoken: unexpected RuntimeError: a fault of the stand-in ([log] level = \"debug\" shows where)")])
+def test_a_fault_of_the_start_is_one_sentence_each(start, entry, code, said):
+    process = start(entry, workers=1)
+    stderr = process.communicate(timeout=20)[1]
+    assert process.returncode == code and said in stderr and "Traceback" not in stderr
+
+
 def test_waits_for_the_drain(start, tmp_path):
     process = start("slow_to_drain")
     ready_port(process)

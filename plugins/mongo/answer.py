@@ -41,7 +41,8 @@ async def answer(call: Awaitable[Answer]) -> Answer:
         raise StoreAway(f"MongoDB did not answer within {LIMIT_S:g} s") from error
     except PyMongoError as error:
         if passes(error):
-            raise StoreAway(f"MongoDB: {error}") from error
+            # The driver goes on to tell its own settings and what it knows of every server.
+            raise StoreAway(f"MongoDB: {str(error).partition(' (configured timeouts')[0]}") from error
         raise
 
 

@@ -20,7 +20,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from smartoken.plugin import ConfigError, PluginConf, Whole, hookimpl
+from smartoken.plugin import ConfigError, Flag, PluginConf, Whole, hookimpl
 
 
 class Conf(PluginConf):
@@ -29,7 +29,7 @@ class Conf(PluginConf):
     access_key_secret: str = "env:OSS_ACCESS_KEY_SECRET"
     security_token: str = ""
     ram_role: str = ""
-    internal: bool = False
+    internal: Flag = False
     endpoint: str = ""
     public: str = ""
     sign_for_s: Annotated[Whole, Field(ge=0, le=604_800)] = 0

@@ -49,7 +49,7 @@ def peek(data: bytes) -> Ask:
         options = read.table(fields, "stream_options")
         wanted = bytes(options.get("include_usage", b"")) == b"true"
     return Ask(wire=NAME, slug=slug, stream=stream, body=data, fields=fields, max_output=limit, choices=choices,
-               usage_wanted=wanted)
+               usage_wanted=wanted, session=read.session(fields))
 
 
 def cap(ask: Ask, tokens: int, quirks: Mapping[str, Any]) -> dict[str, msgspec.Raw]:

@@ -88,7 +88,7 @@ def ask_of(fields: dict[str, msgspec.Raw], files: tuple[Part, ...] = ()) -> Ask:
     """The Ask of a body's fields; Refusal 400."""
     if read.flag(fields, "stream"):
         raise read.bad("'stream' is not served for images; leave it out.", param="stream")
-    form = read.text(fields, "response_format") if "response_format" in fields else "url"
+    form = read.word(fields, "response_format", "url")
     if form not in ("url", "b64_json"):
         raise read.bad("'response_format' must be 'url' or 'b64_json'.", param="response_format")
     return Ask(wire=NAME, slug=read.text(fields, "model"), stream=False, body=b"", fields=fields,
@@ -97,7 +97,7 @@ def ask_of(fields: dict[str, msgspec.Raw], files: tuple[Part, ...] = ()) -> Ask:
 
 
 def _word(fields: dict[str, msgspec.Raw], name: str) -> str:
-    value = read.text(fields, name) if name in fields and bytes(fields[name]) != b"null" else ""
+    value = read.word(fields, name)
     if len(value) > 40 or not value.isprintable():
         raise read.bad(f"'{name}' is not valid.", param=name)
     return value

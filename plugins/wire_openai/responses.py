@@ -26,6 +26,7 @@ from smartoken.plugin import Ask, Failure, Refusal, Usage, Wire, refuse
 
 NAME = "openai.responses"
 ROOT, COUNT = "/v1/responses", "/v1/responses/input_tokens"
+FOREIGN_SEAL = "invalid_encrypted_content"
 TEXTS = frozenset({"text", "arguments", "input", "refusal"})
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.encode
@@ -43,13 +44,10 @@ def peek(data: bytes) -> Ask:
         raise read.bad("'conversation' is not served: use 'previous_response_id', or send the items.",
                        param="conversation", code="unsupported_parameter")
     limit = read.count(fields, "max_output_tokens") if "max_output_tokens" in fields else None
-    follows, affinity = "", ""
-    if "previous_response_id" in fields and bytes(fields["previous_response_id"]) != b"null":
-        follows = read.text(fields, "previous_response_id")
-    if b"encrypted_content" in data:
-        affinity = NAME
+    follows = read.word(fields, "previous_response_id")
+    affinity = NAME if b"encrypted_content" in data else ""
     return Ask(wire=NAME, slug=slug, stream=read.flag(fields, "stream"), body=data, fields=fields, max_output=limit,
-               follows=follows, affinity=affinity)
+               follows=follows, affinity=affinity, session=read.session(fields))
 
 
 def peek_at(method: str, path: str, query: str, data: bytes) -> Ask:
@@ -102,6 +100,16 @@ def fit(fields: Mapping[str, msgspec.Raw], quirks: Mapping[str, Any]) -> Mapping
         if bytes(fields.get("tools", b"[]")) == b"[]":
             fields.pop("parallel_tool_calls", None)
     return fields
+
+
+def forget(ask: Ask, failure: Failure) -> dict[str, msgspec.Raw] | None:
+    """Without the reasoning that another account sealed: what a conversation says stands in its other items. Whole
+    items go, since one without its seal is only a name that nobody kept."""
+    items = _decode(ask.fields["input"]) if "input" in ask.fields else None
+    if failure.code != FOREIGN_SEAL or not isinstance(items, list):
+        return None
+    kept = [item for item in items if not (isinstance(item, dict) and item.get("type") == "reasoning")]
+    return None if len(kept) == len(items) else {**ask.fields, "input": read.raw(kept)}
 
 
 def _as_items(given: msgspec.Raw) -> msgspec.Raw:
@@ -173,4 +181,4 @@ def _not_allowed() -> Refusal:
 WIRE = Wire(name=NAME, paths=(ROOT, COUNT), prefixes=(f"{ROOT}/",), methods=("POST", "GET", "DELETE"), peek=peek,
             peek_at=peek_at, body=body, reader=reader, whole=whole, refuse=errors.refuse, gather=gather,
             refuse_in_stream=refuse_in_stream, failure=errors.failure, add_cost=add_cost, answer_id=answer_id, cap=cap,
-            openapi=OPENAPI)
+            forget=forget, openapi=OPENAPI)

@@ -48,13 +48,13 @@ def peek(data: bytes) -> Ask:
 
 
 def format_of(fields: Mapping[str, msgspec.Raw]) -> str:
-    """The audio's format; mp3 where nothing is said."""
-    return value(fields, "response_format") or "mp3"
+    """The audio's format; mp3 where nothing is said. Refusal 400."""
+    return read.word(fields, "response_format", "mp3")
 
 
 def stream_of(fields: Mapping[str, msgspec.Raw]) -> str:
-    """'audio' or 'sse'."""
-    return value(fields, "stream_format") or "audio"
+    """'audio' or 'sse'. Refusal 400 where it is no text."""
+    return read.word(fields, "stream_format", "audio")
 
 
 def value(fields: Mapping[str, msgspec.Raw], name: str) -> Any:

@@ -25,7 +25,7 @@ def peek(data: bytes, content_type: str) -> Ask:
     """`model`, `prompt`, `resolution` and `duration`, with `ratio` if wanted."""
     fields = read.fields_of(data)
     read.text(fields, "prompt")
-    return _ask(fields, _text(fields, "resolution"), read.count(fields, "duration") or 0, _text(fields, "ratio"))
+    return _ask(fields, read.word(fields, "resolution"), read.count(fields, "duration") or 0, read.word(fields, "ratio"))
 
 
 def peek_openai(data: bytes, content_type: str) -> Ask:
@@ -40,9 +40,9 @@ def peek_openai(data: bytes, content_type: str) -> Ask:
     if "input_reference" in fields:
         raise read.bad("A reference picture is not served here; describe it in the prompt.", param="input_reference")
     read.text(fields, "prompt")
-    resolution, ratio = _text(fields, "resolution"), _text(fields, "ratio")
+    resolution, ratio = read.word(fields, "resolution"), read.word(fields, "ratio")
     if not resolution and "size" in fields:
-        resolution, ratio = frame_of(_text(fields, "size"), ratio)
+        resolution, ratio = frame_of(read.word(fields, "size"), ratio)
     seconds = _seconds(fields, "seconds") or _seconds(fields, "duration")
     return _ask(fields, resolution, seconds, ratio)
 
@@ -50,7 +50,7 @@ def peek_openai(data: bytes, content_type: str) -> Ask:
 def frame_of(size: str, ratio: str = "") -> tuple[str, str]:
     """(resolution, ratio) of a size such as 1280x720. Refusal 400."""
     width, _, height = size.lower().replace("*", "x").partition("x")
-    if not (width.isdigit() and height.isdigit() and 0 < int(width) < 10_000 and 0 < int(height) < 10_000):
+    if not all(side.isascii() and side.isdigit() and len(side) < 5 and int(side) for side in (width, height)):
         raise read.bad("'size' must look like 1280x720.", param="size")
     shorter = min(int(width), int(height))
     tier = next((name for below, name in TIERS if shorter < below), "1080P")
@@ -63,15 +63,11 @@ def _ask(fields: dict[str, msgspec.Raw], resolution: str, seconds: int, ratio: s
                resolution=resolution, ratio=ratio)
 
 
-def _text(fields: dict[str, msgspec.Raw], name: str) -> str:
-    return read.text(fields, name) if name in fields and bytes(fields[name]) != b"null" else ""
-
-
 def _seconds(fields: dict[str, msgspec.Raw], name: str) -> int:
     raw = bytes(fields.get(name, b"null")).strip(b'"')
     if raw == b"null":
         return 0
-    if not raw.isdigit() or not 0 < int(raw) < 10_000:
+    if not raw.isdigit() or len(raw) > 4 or not int(raw):
         raise read.bad(f"'{name}' must be a whole number of seconds.", param=name)
     return int(raw)
 

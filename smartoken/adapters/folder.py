@@ -42,7 +42,11 @@ class Folder:
 
     async def open(self) -> None:
         self._threads = ThreadPoolExecutor(THREADS, "media")
-        await self._do(self._prepare)
+        try:
+            await self._do(self._prepare)
+        except (OSError, MediaAway) as error:
+            raise ConfigError(f"'media.url': the folder {self.root} cannot be used ({error}); let the user who serves "
+                              "write there, or name another") from error
 
     def _prepare(self) -> None:
         drafts = self.root / DRAFTS

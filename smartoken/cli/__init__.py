@@ -24,8 +24,10 @@ def main() -> None:
     words = sys.argv[1:]
     try:
         build(words)(prog_name="smartoken")
-    except (ConfigError, Refusal, StoreAway) as err:
-        _end(err, f"smartoken: {err or type(err).__name__}", WRONG, words)
+    except (ConfigError, Refusal) as err:
+        _end(err, f"smartoken: {err}", WRONG, words)
+    except StoreAway as err:
+        _end(err, f"smartoken: {err.sentence()}", WRONG, words)
     except Exception as err:
         _end(err, f"smartoken: unexpected {type(err).__name__}: {err} (`smartoken --debug …` shows where)", OUR_FAULT,
              words)
@@ -44,6 +46,11 @@ def build(words: list[str]) -> typer.Typer:
             register(app)
     if asked is not None and asked not in ours and asked not in _names(app):
         _add_plugin_commands(app, words)
+    elif asked is None and "--help" in words:
+        try:
+            _add_plugin_commands(app, words)
+        except ConfigError as err:         # help is asked for when something is wrong, too
+            print(f"The plugins' own commands are left out: {err}", file=sys.stderr)
     return app
 
 

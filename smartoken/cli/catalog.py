@@ -1,4 +1,4 @@
-"""`smartoken catalog apply | diff | export | credential`: the catalog from and to a TOML file."""
+"""`smartoken catalog apply | diff | export | credential | sync`: the catalog from and to a TOML file."""
 
 import sys
 from dataclasses import asdict
@@ -11,13 +11,14 @@ from smartoken.cli import ConfOption, use_conf
 
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="TOML with [[models]] and [[channels]].")]
 PruneOption = Annotated[bool, typer.Option("--prune", help="Also remove what the file does not name.")]
+OutOption = Annotated[Path | None, typer.Option("--out", help="File to write; stdout otherwise.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="For scripts.")]
 
 
 def register(app: typer.Typer) -> None:
     commands = typer.Typer(no_args_is_help=True, help="Models, prices and channels, from and to a TOML file.")
     app.add_typer(commands, name="catalog")
-    for command in (apply, diff, export, credential):
+    for command in (apply, diff, export, credential, sync):
         commands.command()(command)
 
 
@@ -65,22 +66,13 @@ def diff(file: FileArgument, prune: PruneOption = False, as_json: JsonOption = F
     raise typer.Exit(1 if differences else 0)
 
 
-def export(out: Annotated[Path | None, typer.Option("--out", help="File to write; stdout otherwise.")] = None,
-           conf: ConfOption = None) -> None:
+def export(out: OutOption = None, conf: ConfOption = None) -> None:
     """Write the stored catalog as TOML. Credentials come as references or sealed, never in clear."""
     use_conf(conf)
     from smartoken.cli._books import with_books
     from smartoken.engine import catalogfile
-    from smartoken.errors import ConfigError
 
-    text = with_books(lambda books: catalogfile.export(books.catalog))
-    if out is None:
-        print(text, end="")
-        return
-    try:
-        out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{out}: cannot be written ({error.strerror}); name another file with --out") from None
+    _write(with_books(lambda books: catalogfile.export(books.catalog)), out)
 
 
 def credential(channel: Annotated[str, typer.Argument(help="The channel's name.")], conf: ConfOption = None) -> None:
@@ -103,6 +95,40 @@ def credential(channel: Annotated[str, typer.Argument(help="The channel's name."
 
     with_books(work)
     print(f"Sealed into channel '{channel}'.")
+
+
+def sync(provider: Annotated[str, typer.Argument(help="A provider's slug; `smartoken plugin list` shows them.")],
+         out: OutOption = None, conf: ConfOption = None) -> None:
+    """Write what a provider offers, with its list prices, as TOML to look over and apply. Nothing is changed."""
+    use_conf(conf)
+    import asyncio
+
+    from smartoken.conf import load
+    from smartoken.engine import catalogfile
+    from smartoken.errors import ConfigError
+    from smartoken.plugin import loader
+    from smartoken.strict import nearest
+
+    host = loader.load(load())
+    known = host.registry.providers
+    if provider not in known:
+        raise ConfigError(f"no enabled plugin brings the provider '{provider}'{nearest(provider, known)}")
+    rows = asyncio.run(host.models(known[provider]))
+    if not rows:
+        raise ConfigError(f"no plugin tells what '{provider}' offers (hook smartoken_models); write its models by hand")
+    _write(catalogfile.offered(rows, f"what '{provider}' offers"), out)
+
+
+def _write(text: str, out: Path | None) -> None:
+    from smartoken.errors import ConfigError
+
+    if out is None:
+        print(text, end="")
+        return
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{out}: cannot be written ({error.strerror}); name another file with --out") from None
 
 
 def _read(file: Path):

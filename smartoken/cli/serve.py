@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from smartoken.cli import ConfOption, use_conf
+from smartoken.errors import ConfigError
 
 
 def register(app: typer.Typer) -> None:
@@ -29,7 +30,9 @@ def _serve(workers: int | None, demo: bool) -> int:
     from smartoken.conf import load
 
     conf = load()
-    with supervisor.hold_port(conf.server.host, conf.server.port) as held:
+    here = conf.server
+    with (supervisor.hold_port(here.host, here.port) as held,
+          supervisor.hold_admin_port(here.admin_host, here.admin_port, conf.file)):
         os.environ["PORT"] = str(held.getsockname()[1])
         conf = load()
         count = workers or conf.server.workers
@@ -46,9 +49,13 @@ def _serve(workers: int | None, demo: bool) -> int:
 def _shared_figures(conf) -> dict[str, str]:
     """Workers keep their figures for /metrics in files of one folder, emptied at each start (see engine/metrics.py)."""
     folder = conf.data_folder / "metrics"
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.db"):
-        old.unlink()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob("*.db"):
+            old.unlink()
+    except OSError as error:
+        raise ConfigError(f"{conf.file}: 'data.folder': {conf.data_folder} cannot be used ({error.strerror}); let the user "
+                          "who serves write there, or name another folder") from None
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
     return {"PROMETHEUS_MULTIPROC_DIR": str(folder)}
 

@@ -7,11 +7,11 @@ from typing import Any
 from tornado.escape import xhtml_escape
 from tornado.locale import Locale
 
-TONES = {"ok": "good", "active": "good", "up": "good", "cut": "warn", "broken": "bad", "failed": "bad",
+TONES = {"ok": "good", "signed in": "good", "active": "good", "up": "good", "cut": "warn", "broken": "bad", "failed": "bad",
          "refused": "warn",
          "killed": "bad", "void": "", "suspended": "bad", "revoked": "bad", "expired": "warn", "off": "",
          "resting": "warn", "being tried": "warn",
-         "out of service": "bad", "down": "bad", "hidden": ""}
+         "out of service": "bad", "must sign in again": "bad", "down": "bad", "hidden": ""}
 
 
 class Widgets:
@@ -104,9 +104,11 @@ class Widgets:
         role = "alert" if tone in ("bad", "warn") else "status"
         return f'<div class="note {tone}" role="{role}">{icon}<div><p>{_(text)}</p></div></div>'
 
-    def bar(self, share: float) -> str:
-        """A share from 0 to 1 as a meter."""
-        return f'<meter min="0" max="1" value="{min(1.0, max(0.0, share)):.4f}">{share:.0%}</meter>'
+    def bar(self, share: float, label: str = "", *, fills: bool = False) -> str:
+        """A share from 0 to 1 as a meter; one that `fills` is no good news at its end."""
+        warns = ' low="0.75" high="0.95" optimum="0"' if fills else ""
+        named = f' aria-label="{_(label)}"' if label else ""
+        return f'<meter min="0" max="1"{warns}{named} value="{min(1.0, max(0.0, share)):.4f}">{share:.0%}</meter>'
 
 
 def _(text: Any) -> str:

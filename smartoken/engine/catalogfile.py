@@ -1,7 +1,7 @@
 """The catalog as a TOML file of [[models]], [[channels]], [[categories]] and [[listings]]: read, compared with the store, applied, written."""
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,13 +83,22 @@ async def apply(catalog: Catalog, differences: Iterable[Difference]) -> None:
 
 async def export(catalog: Catalog) -> str:
     """The stored catalog as such a file: credentials as references or sealed, defaults left out."""
+    return written({name: [from_store(DOCUMENTS[name], row) for row in await catalog.all(name)] for name in TABLES})
+
+
+def written(documents: Mapping[str, Iterable[Document]]) -> str:
+    """Documents by table, as such a file."""
     tables = []
-    for name in TABLES:
-        for row in await catalog.all(name):
-            doc = from_store(DOCUMENTS[name], row)
+    for name, docs in documents.items():
+        for doc in docs:
             fields = {doc.ID: id_of(doc), **_written(doc)}
             tables.append("".join([f"[[{name}]]\n", *(f"{key} = {_toml(value)}\n" for key, value in fields.items())]))
     return "\n".join(tables)
+
+
+def offered(rows: Iterable[Mapping[str, Any]], where: str) -> str:
+    """Models that a plugin tells of (hook smartoken_models), as such a file; ConfigError names the unsound one."""
+    return written({"models": _documents("models", [dict(row) for row in rows], where)})
 
 
 def _documents(name: str, rows: list[dict[str, Any]], where: str) -> list[Document]:

@@ -2,15 +2,17 @@
 
 A sealed secret is `v1.kid.nonce.ciphertext` (base64url without padding), bound to the place where it stands
 (collection|id|field), so that a blob copied elsewhere does not open. The key ring is text: one `kid:key` a line, the
-first seals, all open. Ring and pepper are made in the data folder at the first start unless conf names them; every
-node of one store needs the same two.
+first seals, all open; a running process follows when a line is added (engine/rotate.py). Ring and pepper are made in
+the data folder at the first start unless conf names them; every node of one store needs the same two.
 """
 
 import base64
 import hashlib
 import hmac
+import logging
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -19,23 +21,41 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from smartoken.errors import ConfigError
 from smartoken.secrets import resolve
 
+log = logging.getLogger("smartoken.seal")
+
 RING_FILE, PEPPER_FILE = "keyring", "pepper"
 VERSION = "v1"
 
 
 class Sealer:
-    """Seals and opens with a key ring. `keys`: {kid: 32 bytes}, the first one seals."""
+    """Seals and opens with a key ring. `keys`: {kid: 32 bytes}, the first one seals. `again` reads the ring anew."""
 
-    def __init__(self, keys: dict[str, bytes]):
+    def __init__(self, keys: dict[str, bytes], again: Callable[[], dict[str, bytes]] | None = None):
+        self._again = again
+        self._take(keys)
+
+    def _take(self, keys: dict[str, bytes]) -> None:
         if not keys:
             raise ConfigError("The key ring is empty; give it a line 'kid:key' (32 bytes in base64).")
         self._ciphers = {kid: AESGCM(key) for kid, key in keys.items()}
         self.newest = next(iter(keys))
 
+    def look_again(self) -> None:
+        """Take in what was added to the ring. One that cannot be read now changes nothing: a secret that was just
+        given to us must not be lost for it."""
+        if self._again is None:
+            return
+        try:
+            self._take(self._again())
+        except ConfigError as error:
+            log.warning("the key ring stays as it was read before: %s", error)
+
     def seal(self, collection: str, id: str, field: str, clear: str) -> str:
-        """The sealed form of a secret, for this one place. ValueError on an empty secret."""
+        """The sealed form of a secret, for this one place, by the newest key there is now. ValueError on an empty
+        secret."""
         if not clear:
             raise ValueError("an empty secret is no secret")
+        self.look_again()
         nonce = secrets.token_bytes(12)
         sealed = self._ciphers[self.newest].encrypt(nonce, clear.encode(), _place(collection, id, field))
         return f"{VERSION}.{self.newest}.{_text(nonce)}.{_text(sealed)}"
@@ -44,7 +64,7 @@ class Sealer:
         """The secret. ConfigError when its key is not on the ring, or the blob is damaged or from another place."""
         kid = kid_of(blob)
         where = f"{collection} '{id}': '{field}'"
-        if kid not in self._ciphers:
+        if not self.knows(blob):
             raise ConfigError(f"{where} is sealed with key '{kid}', which is not on the key ring; put that key back "
                               "(a copy of the ring of the node that sealed it), or enter the secret anew.")
         try:
@@ -55,8 +75,16 @@ class Sealer:
                               "anew.") from None
 
     def knows(self, blob: str) -> bool:
-        """Whether the key of a sealed secret is on the ring."""
-        return kid_of(blob) in self._ciphers
+        """Whether the key of a sealed secret is on the ring, which is read anew for one that is not known."""
+        kid = kid_of(blob)
+        if kid and kid not in self._ciphers:
+            self.look_again()
+        return kid in self._ciphers
+
+    @property
+    def kids(self) -> tuple[str, ...]:
+        """The ids of the ring's keys, the one that seals first."""
+        return tuple(self._ciphers)
 
 
 def kid_of(blob: str) -> str:
@@ -67,8 +95,13 @@ def kid_of(blob: str) -> str:
 
 def open_ring(folder: Path, ref: str = "") -> Sealer:
     """The key ring that `ref` (env:NAME or file:path) names; without one, `<folder>/keyring`, made when missing."""
-    text = resolve(ref or f"file:{made(folder / RING_FILE, lambda: f'{secrets.token_hex(4)}:{_fresh()}')}")
-    where = ref or str(folder / RING_FILE)
+    source = ref or f"file:{made(folder / RING_FILE, new_line)}"
+    read = lambda: ring_of(resolve(source), ref or str(folder / RING_FILE))
+    return Sealer(read(), read)
+
+
+def ring_of(text: str, where: str) -> dict[str, bytes]:
+    """{kid: key} of a ring's text, in its order; ConfigError names `where` and the line."""
     keys: dict[str, bytes] = {}
     for number, line in enumerate(text.split(), 1):
         kid, _, key = line.partition(":")
@@ -76,7 +109,12 @@ def open_ring(folder: Path, ref: str = "") -> Sealer:
             raise ConfigError(f"{where}: line {number} of the key ring has no id of its own; write 'kid:key' with a "
                               "kid of letters and digits.")
         keys[kid] = _key(key, f"{where}: the key '{kid}' of the key ring")
-    return Sealer(keys)
+    return keys
+
+
+def new_line() -> str:
+    """A fresh key as a line of a ring."""
+    return f"{secrets.token_hex(4)}:{_fresh()}"
 
 
 def open_pepper(folder: Path, ref: str = "") -> bytes:

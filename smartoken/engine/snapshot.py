@@ -28,14 +28,15 @@ LAST_KNOWN = "catalog.json"
 class SnapshotKeeper:
     """`current` is the Snapshot to route by, replaced whole; `problems` says what of the catalog does not work.
 
-    `gifts`: a Registry or Gifts. `folder`: where the last known documents are kept (credentials sealed as in the
-    store). `listeners` hear every batch of changes before `current` is renewed (Keys.apply).
+    `gifts`: a Registry or Gifts. `folder`: where the last known documents are kept (credentials sealed as in the store).
+    `secret` opens references, here and for test calls. `listeners` hear every batch of changes before `current` is
+    renewed (Keys.apply).
     """
 
     def __init__(self, store: Store, gifts: Any, sealer: Sealer, folder: Path, *,
                  secret: Callable[[str], str] = resolve, poll_s: float = 1.0, resync_s: float = 60.0,
                  listeners: tuple[Callable[[Batch], Awaitable[None]], ...] = ()):
-        self._store, self._gifts, self._sealer, self._secret = store, gifts, sealer, secret
+        self._store, self._gifts, self._sealer, self.secret = store, gifts, sealer, secret
         self._file = folder / LAST_KNOWN
         self._poll_s, self._resync_s, self._listeners = poll_s, resync_s, listeners
         self.current = compile_snapshot({name: [] for name in COMPILED}, Gifts({}), sealer, secret)[0]
@@ -122,7 +123,7 @@ class SnapshotKeeper:
 
     def _take(self, seq: int, documents: dict[str, list[dict[str, Any]]]) -> bool:
         """Make `documents` the current snapshot; False when it says the same already (secrets included)."""
-        made, problems = compile_snapshot(documents, self._gifts, self._sealer, self._secret, seq)
+        made, problems = compile_snapshot(documents, self._gifts, self._sealer, self.secret, seq)
         for problem in problems:
             if problem not in self.problems:
                 log.warning("catalog: %s", problem)

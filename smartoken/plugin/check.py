@@ -22,7 +22,8 @@ class Report:
 
 
 def check(target: str | Path, conf: Conf | None = None) -> Report:
-    """Prove the plugin of that name, or in that file. Its settings are those of `conf` (default: none at all).
+    """Prove the plugin of that name, or in that file. Its settings are those of `conf` (default: none at all), and so
+    are the plugins that it will stand beside.
 
     A plugin that does not load is a report with one problem; ConfigError only when there is no such plugin.
     """
@@ -39,8 +40,19 @@ def check(target: str | Path, conf: Conf | None = None) -> Report:
     problems = [problem for value in values for problem in unknown_wires(value, wires)]
     for provider in host.registry.providers.values():
         problems += _auth(provider.slug, provider.auth)
+    problems += _beside(plugin, conf, found)
     return Report(plugin.name, plugin.source, host.registry.gave[plugin.name], tuple(sorted(own.hooks)),
                   tuple(problems))
+
+
+def _beside(plugin: loader.Found, conf: Conf, found: dict[str, loader.Found]) -> list[str]:
+    """What it gives that an enabled plugin gives already. The others' own faults are not its."""
+    try:
+        others = [other for other in loader.choose(conf, found) if other.name != plugin.name]
+        loader.assemble(conf, [*others, plugin])
+    except ConfigError as err:
+        return [str(err)] if str(err).startswith(f"plugin '{plugin.name}' ") else []
+    return []
 
 
 def _find(target: str, found: dict[str, loader.Found]) -> loader.Found:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from smartoken.plugin.sign_in import SignIn
 from smartoken.plugin.types import MEANINGS, Bridge, JobWire, Maker, Provider, Tool, Wire
 from smartoken.strict import nearest
 
@@ -12,15 +13,17 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
 
 def faults(value: Any) -> list[str]:
-    """Everything wrong with a Provider, Wire, Bridge or Tool; empty when it is fit."""
+    """Everything wrong with a Provider, Wire, Bridge, Tool or SignIn; empty when it is fit."""
     return list(RULES[type(value)](value))
 
 
 def unknown_wires(value: Provider | Bridge, wires: Iterable[str]) -> list[str]:
     """Wires named by a provider or bridge that nobody in `wires` serves."""
-    named = value.speaks if isinstance(value, Provider) else (value.source, value.target)
+    provider = isinstance(value, Provider)
+    named = value.speaks if provider else (value.source, value.target)
+    who = f"provider '{value.slug}'" if provider else f"bridge '{value.source} -> {value.target}'"
     wires = tuple(wires)
-    return [f"it names the wire '{wire}', which no plugin brings{nearest(wire, wires)}"
+    return [f"{who}: it names the wire '{wire}', which no plugin brings{nearest(wire, wires)}"
             for wire in named if wire not in wires]
 
 
@@ -82,6 +85,18 @@ def _bridge(bridge: Bridge) -> Iterator[str]:
             yield f"{who}: {part} must be a function"
 
 
+def _sign_in(sign_in: SignIn) -> Iterator[str]:
+    who = f"sign-in '{sign_in.name}'"
+    yield from _name(f"{who}: name", sign_in.name)
+    if isinstance(sign_in.terms, str) or not sign_in.terms:
+        yield f"{who}: terms must be a list of sentences; say whose terms apply"
+    if not sign_in.prefix.endswith(":"):
+        yield f"{who}: prefix must be that of its credentials, such as 'oauth:'"
+    for part in ("accounts", "begin", "look", "follow", "cancel", "take", "remove"):
+        if not callable(getattr(sign_in, part)):
+            yield f"{who}: {part} must be a function"
+
+
 def _tool(tool: Tool) -> Iterator[str]:
     yield from _name(f"tool '{tool.name}': name", tool.name)
     if tool.parameters.get("type") != "object":
@@ -116,7 +131,7 @@ def _maker(who: str, maker: Any) -> Iterator[str]:
 
 
 RULES: Mapping[type, Callable[[Any], Iterator[str]]] = {Provider: _provider, Wire: _wire, Bridge: _bridge, Tool: _tool,
-                                                        JobWire: _job_wire}
+                                                        JobWire: _job_wire, SignIn: _sign_in}
 
 
 def _name(what: str, name: Any) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import pluggy
 
 from smartoken.domain.usage import UsageRecord
+from smartoken.plugin.sign_in import SignIn
 from smartoken.plugin.types import Bridge, Provider, Tool, Wire
 
 PROJECT = "smartoken"
@@ -67,8 +68,15 @@ def smartoken_models(provider: Provider) -> Iterable[Mapping[str, Any]] | None:
 
 @hookspec(firstresult=True)
 def smartoken_secret(ref: str) -> str | None:
-    """The secret behind a reference such as "vault:path#field", None when the prefix is not its own. The first
-    answer counts. At start and when a credential changes.
+    """The secret behind a channel's credential `vault:…`, where all after the colon is its own to read; None when it
+    is another vault's. The first answer counts. At start and when a credential changes.
+    """
+
+
+@hookspec
+def smartoken_sign_ins() -> Iterable[SignIn]:
+    """Issuers where an operator's own accounts sign in, shown in the console and the admin API. At start; names are
+    unique.
     """
 
 

@@ -11,6 +11,13 @@ JSON = b"application/json"
 
 # What Tornado itself raises, in our words; other statuses below 500 are the client's fault, the rest is ours.
 _KIND_OF_STATUS = {status: kind for kind, (status, _) in KINDS.items()}
+# kind: (message, code) where Tornado gives nothing but a status
+_BARE = {
+    "invalid_request": ("The request's address or head cannot be read; write them as UTF-8.", "unreadable_request"),
+    "not_found": ("There is nothing at this path.", "unknown_route"),
+    "method_not_allowed": ("This path has no such method.", "method_not_allowed"),
+    "internal": ("Something went wrong on our side.", None),
+}
 
 
 def refusal_body(refusal: Refusal) -> bytes:
@@ -42,7 +49,6 @@ def refusal_of_status(status: int) -> Refusal:
             return Refusal(status, "invalid_request_error", HTTPStatus(status).phrase + ".")
         except ValueError:
             return Refusal(status, "invalid_request_error", "Bad request.")
-    messages = {"not_found": "There is nothing at this path.", "method_not_allowed": "This path has no such method.",
-                "internal": "Something went wrong on our side."}
     kind = kind if kind is not None and status < 500 else "internal"
-    return refuse(kind, messages.get(kind, HTTPStatus(KINDS[kind][0]).phrase + "."))
+    message, code = _BARE.get(kind, (HTTPStatus(KINDS[kind][0]).phrase + ".", None))
+    return refuse(kind, message, code=code)

@@ -47,6 +47,35 @@ def test_apply_diff_export_round(run):
     assert "No difference" in run("catalog", "diff", "e.toml", "--prune")
 
 
+OFFERS = """
+from smartoken.plugin import Provider, hookimpl
+
+@hookimpl
+def smartoken_providers():
+    return [Provider("acme", base_url="https://a.example/v1", speaks={"openai.chat": "/c"})]
+
+@hookimpl
+async def smartoken_models(provider):
+    if provider.slug == "acme":
+        return [{"slug": "acme/one", "context_length": 8000, "pricing": {"input_per_mtok": "1", "output_per_mtok": %s}}]
+"""
+
+
+def test_sync_writes_what_a_provider_offers_and_changes_nothing(run):
+    (run.folder / "p").mkdir()
+    (run.folder / "p" / "acme.py").write_text(OFFERS % '"2.5"')
+    (run.folder / "f.toml").write_text("[plugins]\nenabled = ['*', 'acme']\npaths = ['p']")
+    conf = ("--conf", "f.toml")
+    assert "output_per_mtok = 2500000" in run("catalog", "sync", "acme", *conf)
+    run("catalog", "sync", "acme", "--out", "offered.toml", *conf)
+    assert run("catalog", "export", *conf) == ""
+    assert "Applied: 1" in run("catalog", "apply", "offered.toml", "--yes", *conf)
+    assert "did you mean 'acme'?" in run("catalog", "sync", "acmee", *conf, code=2)
+    assert "no plugin tells what 'openai' offers" in run("catalog", "sync", "openai", *conf, code=2)
+    (run.folder / "p" / "acme.py").write_text(OFFERS % "0.5")
+    assert "models.acme/one.pricing" in run("catalog", "sync", "acme", *conf, code=2)
+
+
 def test_prune_removes_what_the_file_does_not_name_and_only_then(run):
     run("catalog", "apply", "c.toml", "--yes")
     (run.folder / "less.toml").write_text(CATALOG.split("[[channels]]")[0])

@@ -57,6 +57,29 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(run, tmp_path, words):
     assert traced.returncode == 2 and "Traceback" in traced.stderr
 
 
+@pytest.mark.parametrize(("conf", "said"), [
+    ("[server]\nhost = 'nobody.invalid'", "'server.host': 'nobody.invalid' is no address of this machine"),
+    ("[server]\nhost = '192.0.2.1'", "'server.host': this machine has no address 192.0.2.1"),
+    ("[data]\nfolder = 'f.toml'", "f.toml: 'data.folder': f.toml cannot be used (Not a directory)"),
+    ("[store]\nurl = 'sqlite:///f.toml/x.db'", "'store.url': the store cannot be reached (cannot open f.toml/x.db"),
+    ("[media]\nurl = 'folder:///f.toml'", "'media.url': the folder f.toml cannot be used"),
+    ("[secrets]\npepper = 'vault:x'", "f.toml: 'secrets.pepper': write where the secret is, such as env:NAME"),
+    ("[sign_up]\nopen = 'yes'", "f.toml: 'sign_up.open': write true or false, not 'yes'"),
+    ("[plugins.search]\nurl = 'x'", "f.toml: 'plugins.search.url': write the engine's URL"),
+    ("[plugins.oss]\ninternal = 1", "f.toml: 'plugins.oss.internal': write true or false, not 1")])
+def test_every_section_names_its_key_and_a_remedy(run, tmp_path, conf, said):
+    (tmp_path / "f.toml").write_text(conf)
+    told = run("serve", "--conf", "f.toml", PORT="0")
+    assert told.returncode == 2 and said in told.stderr and "Traceback" not in told.stderr
+
+
+def test_a_store_that_is_away_is_told_by_its_key(run, tmp_path):
+    (tmp_path / "f.toml").write_text("[store]\nurl = 'sqlite:///f.toml/x.db'")
+    told = run("account", "list", "--conf", "f.toml")
+    assert (told.returncode, told.stdout) == (2, "")
+    assert told.stderr.startswith("smartoken: 'store.url': the store cannot be reached (cannot open f.toml/x.db")
+
+
 def test_conf_may_stand_before_or_after_the_command(run, tmp_path):
     (tmp_path / "f.toml").write_text("x = 1")
     for words in (("--conf", "f.toml", "plugin", "list"), ("plugin", "list", "--conf", "f.toml")):
@@ -81,6 +104,10 @@ def smartoken_commands(cli):
 """)
     (tmp_path / "f.toml").write_text("[plugins]\nenabled = ['acme']\npaths = ['p']")
     assert run("--conf", "f.toml", "greet", "you").stdout == "hello you\n"
+    assert re.search(r"^\W*greet\b", run("--conf", "f.toml", "--help").stdout, re.M)
+    (tmp_path / "p" / "acme.py").write_text("import nothing_like_this")
+    told = run("--conf", "f.toml", "--help")
+    assert told.returncode == 0 and "serve" in told.stdout and "nothing_like_this" in told.stderr
     assert run("greet", "you").returncode == 2
 
 

@@ -1,6 +1,7 @@
 """Each refusal of the contract, raised by the official SDK as its own typed exception."""
 
 import json
+import urllib.request
 
 import openai
 import pytest
@@ -114,3 +115,12 @@ def test_refusals_cost_nothing(gateway):
         for slug in ("all-fail", "refuses-400", "refuses-401", "no-such-model"):
             refused(openai.APIStatusError, sdk, model=slug)
     assert gateway.account(frugal)["balance_u"] == 1_000_000
+
+
+@pytest.mark.parametrize("path", ["/readyz", "/metrics", "/healthz", "/v1/quote", "/v1/models/x", "/api/v1/models",
+                                  "/v1/images/generations", "/v1/chat/completions", "/v1/vouchers/redeem"])
+def test_405_says_which_methods_there_are(gateway, path):
+    status, headers, body = gateway._open(urllib.request.Request(gateway.url + path, method="PATCH"))
+    error = json.loads(body)["error"]
+    assert (status, error["code"], headers["content-type"]) == (405, "method_not_allowed", "application/json")
+    assert headers["allow"] and headers["x-request-id"]

@@ -160,9 +160,40 @@ def test_curl_reads_film_and_range(gateway, client, tmp_path):
     assert part.stdout[4:12] == b"ftypisom"
 
 
+def test_refusals_of_media_are_json(gateway, sdk):
+    url = sdk.images.generate(model="p", prompt="a cat").data[0].url
+    for target, method, headers, status, code in (
+            (url, "GET", {"Range": "bytes=999999999-"}, 416, None), (url, "POST", {}, 405, "method_not_allowed"),
+            (f"{gateway.url}/media/none.png", "GET", {}, 404, "unknown_route"),
+            (f"{gateway.url}/media/..%2f..%2fsmartoken.toml", "GET", {}, 404, "unknown_route"),
+            (f"{gateway.url}/media/%ff", "GET", {}, 400, "unreadable_request")):
+        told = call(target, "", method=method, **headers)
+        assert (told[0], told[2]["error"]["code"], told[1]["content-type"]) == (status, code, "application/json"), target
+        assert told[2]["error"]["message"] and told[1]["x-request-id"]
+        assert (told[1].get("allow"), told[1].get("content-range", "").partition("/")[0]) == (
+            "GET, HEAD" if status == 405 else None, "bytes *" if status == 416 else "")
+        assert "immutable" not in told[1].get("cache-control", ""), "a refusal is not kept for a year"
+
+
+def test_a_job_that_is_not_there_is_told_as_such(gateway, client):
+    for id in ("none", "1a2042a8dcbe24b078ea836000007d2", "x" * 64):
+        told = call(f"{gateway.url}/v1/videos/generations/{id}", client.key)
+        assert (told[0], told[2]["error"]["code"]) == (404, "job_not_found")
+        assert call(f"{gateway.url}/v1/videos/generations/{id}", "stk-live-x")[0] == 401
+
+
+def test_an_idempotency_key_that_cannot_be_one_is_refused(post):
+    for key in ("", "k" * 256, "\xff"):
+        told = post(model="f", **FILM, headers={"Idempotency-Key": key})
+        assert (told[0], told[2]["error"]["code"]) == (400, "invalid_idempotency_key")
+
+
 def test_the_cost_is_told_and_quoted(post, gateway, client):
     before = spent_u(gateway, client)
-    assert post(model="f", **FILM, query="?quote=1")[2]["cost_micro_usd"] == 5 * SECOND_U
+    quoted = post(model="f", **FILM, query="?quote=1")[2]
+    assert quoted == {"object": "quote", "model": "f", "cost_micro_usd": 5 * SECOND_U}
+    assert post("/v1/quote", model="f", **FILM, query="?path=/v1/videos/generations")[2] == quoted
+    assert post("/v1/quote", model="f", **FILM | {"duration": 4}, query="?path=/v1/videos/generations")[0] == 400
     assert post("/v1/images/generations", model="p", prompt="x", n=3, query="?quote=1")[2]["cost_micro_usd"] == \
         3 * PICTURE_U
     assert spent_u(gateway, client) == before

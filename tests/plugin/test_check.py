@@ -56,6 +56,27 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(run, words, says):
     assert says in done.stderr and len(done.stderr.splitlines()) == 1 and "Traceback" not in done.stderr
 
 
+PROVIDER = """
+from smartoken.plugin import Provider, bearer, hookimpl
+
+@hookimpl
+def smartoken_providers():
+    return [Provider("{slug}", base_url="https://a.example/v1", auth=bearer, speaks={{"{wire}": "/c"}})]
+"""
+
+
+@pytest.mark.parametrize(("slug", "wire", "said"), [
+    ("openai", "openai.chat", "gives provider 'openai', which plugin 'openai' gave already"),
+    ("acme", "openai.caht", "provider 'acme': it names the wire 'openai.caht', which no plugin brings; did you mean "
+                            "'openai.chat'?")])
+def test_what_only_fails_beside_others_is_found(run, tmp_path, slug, wire, said):
+    (tmp_path / "mine.py").write_text(PROVIDER.format(slug=slug, wire=wire))
+    done = run("plugin", "check", "mine.py")
+    assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr
+    (tmp_path / "f.toml").write_text("[plugins]\nenabled = ['*', '-openai']\n")
+    assert run("plugin", "check", "mine.py", "--conf", "f.toml").returncode == (0 if slug == "openai" else 1)
+
+
 def test_new_never_overwrites(run, tmp_path):
     run("plugin", "new", "acme")
     (tmp_path / "my_plugins" / "acme.py").write_text("mine")

@@ -48,6 +48,8 @@ def test_statuses_of_tornado_become_refusals_of_ours():
             assert refusal_of_status(status).type == type_, kind
     assert refusal_of_status(418).status == 418 and refusal_of_status(499).type == "invalid_request_error"
     assert refusal_of_status(502).status == 500
+    assert [refusal_of_status(status).code for status in (400, 404, 405)] == [
+        "unreadable_request", "unknown_route", "method_not_allowed"]
 
 
 def test_each_file_of_handlers_brings_its_routes():

@@ -20,11 +20,12 @@ from tornado.web import stream_request_body
 from smartoken.domain.job import DONE, Job
 from smartoken.engine import generate, making
 from smartoken.engine.generate import Order, refusal_of
-from smartoken.engine.keytext import credentials_of
+from smartoken.engine.idempotency import key_of
 from smartoken.errors import MediaAway, Refusal, StoreAway, refuse
 from smartoken.plugin.types import JobDoor, JobWire
 from smartoken.web.answers import refusal_body
 from smartoken.web.app import ApiHandler
+from smartoken.web.caller import caller_of
 
 WAIT_S = 3600            # the longest that a POST waits; then it answers 202 as well
 BEAT_S = 15
@@ -44,17 +45,7 @@ class JobHandler(ApiHandler):
         """Who asks is known before a body is read."""
         if not self.gateway.ready:
             raise refuse("upstream", "This node is going out of service.", code="not_ready", retry_after_s=1)
-        headers = {name.lower().encode(): value.encode("latin-1") for name, value in self.request.headers.items()}
-        token = credentials_of(headers)
-        self.caller = self.gateway.keys.find(token)
-        for _ in range(3):
-            if self.caller is not None:
-                break
-            await self.gateway.keys.fetch(token)
-            self.caller = self.gateway.keys.find(token)
-        if self.caller is None:
-            raise refuse("upstream", "This key cannot be vouched for yet; try again shortly.", code="store_away",
-                         retry_after_s=1)
+        self.caller = await caller_of(self.gateway, self.request)
 
     async def job(self, id: str) -> Job:
         """The caller's own job; Refusal 404 for any other."""
@@ -153,7 +144,12 @@ class Collection(JobHandler):
         pin = self.get_query_argument("channel", None)
         show_cost = key.show_cost or self.get_query_argument("cost", "") in ("1", "true")
         return Order(self.rid, key, account, self.wire.kind, self.wire.name, self.door.path, ask, body, pin,
-                     self.request.headers.get("Idempotency-Key", ""), show_cost)
+                     self._repeat(), show_cost)
+
+    def _repeat(self) -> str:
+        """The call's Idempotency-Key, '' without one; Refusal 400."""
+        key = self.request.headers.get("Idempotency-Key")
+        return "" if key is None else key_of(key.encode("latin-1", "replace"))
 
     async def _wait(self, job: Job, wait_s: float) -> Job:
         beats = self.get_query_argument("heartbeat", "") in ("1", "true")
@@ -235,5 +231,5 @@ def routes(gateway) -> list:
     for path, (wire, door) in sorted(gateway.registry.job_paths.items(), key=lambda row: -len(row[0])):
         given = {"gateway": gateway, "wire": wire, "door": door}
         found += [(re.escape(path), Collection, given),
-                  (re.escape(path) + r"/([0-9a-f]{31})(?:/(cancel|content))?", One, given)]
+                  (re.escape(path) + r"/([A-Za-z0-9_-]{1,64})(?:/(cancel|content))?", One, given)]
     return found

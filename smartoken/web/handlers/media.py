@@ -9,6 +9,7 @@ from tornado.web import HTTPError, StaticFileHandler
 
 from smartoken.domain.media import is_key, type_of
 from smartoken.domain.trace import new_rid
+from smartoken.errors import Refusal
 from smartoken.web.answers import refusal_body, refusal_of_status
 
 FOR_EVER_S = 365 * 24 * 3600
@@ -46,10 +47,24 @@ class MediaFile(StaticFileHandler):
         return super().validate_absolute_path(root, absolute_path)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        for name in ("Cache-Control", "Content-Security-Policy"):
+        """A path out of the folder (403) is no more than one that is not there."""
+        refusal = refusal_of_status(404 if status_code == 403 else status_code)
+        self.set_status(refusal.status)
+        if refusal.status == 405:
+            self.set_header("Allow", "GET, HEAD")
+        self._refuse(refusal)
+
+    def finish(self, chunk: Any = None) -> Any:
+        """A range that the file does not have is answered by Tornado itself, in plain text."""
+        if self.get_status() == 416 and chunk is None:
+            return self._refuse(refusal_of_status(416))
+        return super().finish(chunk)
+
+    def _refuse(self, refusal: Refusal) -> Any:
+        for name in ("Cache-Control", "Content-Security-Policy", "Expires", "Etag", "Last-Modified"):
             self.clear_header(name)
         self.set_header("Content-Type", "application/json")
-        self.finish(refusal_body(refusal_of_status(404 if status_code == 403 else status_code)))
+        return super().finish(refusal_body(refusal))
 
 
 def routes(gateway) -> list:

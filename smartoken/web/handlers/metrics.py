@@ -1,17 +1,18 @@
 """GET /metrics: Prometheus figures over all workers of this node.
 
-It tells models, channels and traffic, so it answers only where `[server] metrics` allows: to this machine by default.
+It tells models, channels and traffic, so it answers this machine only; a proxy on it is this machine, too, unless
+`trusted_proxies` names it.
 """
 
 import ipaddress
 
 from prometheus_client import CONTENT_TYPE_LATEST
-from tornado.web import RequestHandler
 
 from smartoken.errors import refuse
+from smartoken.web.app import ApiHandler
 
 
-class MetricsHandler(RequestHandler):
+class MetricsHandler(ApiHandler):
     """Operators only."""
 
     def initialize(self, gateway) -> None:

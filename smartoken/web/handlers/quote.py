@@ -2,13 +2,14 @@
 
 The body is that of the call itself; `?path=` says which call it is, /v1/chat/completions unless told otherwise. The
 most it can cost is a token for each byte of the prompt and all the output it allows; what it will probably be is less.
+Pictures and films have one price that is known before: what `?quote=1` on their own paths tells, too.
 """
 
 from typing import Any
 
 from smartoken.domain.hold import burning_order
 from smartoken.domain.money import ceil_u
-from smartoken.engine import admission, routing
+from smartoken.engine import admission, generate, routing
 from smartoken.errors import Refusal, StoreAway, refuse
 from smartoken.web.app import ApiHandler
 from smartoken.web.caller import caller_of
@@ -42,12 +43,19 @@ class Quote(ApiHandler):
         gateway = self.gateway
         key, account = await caller_of(gateway, self.request)
         path = self.get_query_argument("path", CHAT)
+        if path in gateway.registry.job_paths:
+            wire, door = gateway.registry.job_paths[path]
+            ask = door.peek(self.request.body, self.request.headers.get("Content-Type", ""))
+            _, _, held_u = generate.offer(gateway, generate.Order(self.rid, key, account, wire, door, ask))
+            self.send({"object": "quote", "model": ask.slug, "cost_micro_usd": held_u})
+            return
         paths = gateway.registry.paths
         wire = paths.get(path) or next((paths[start] for start in paths if start.endswith("/") and path.startswith(start)),
                                        None)
         if wire is None:
+            known = sorted({one.paths[0] for one in paths.values() if one.paths} | {*gateway.registry.job_paths})
             raise refuse("invalid_request", f"No quote can be made for the path '{path[:100]}'; 'path' is one of: "
-                         f"{', '.join(sorted(paths))}.", code="unknown_path", param="path")
+                         f"{', '.join(known)}.", code="unknown_path", param="path")
         body = self.request.body
         ask = wire.peek(body) if wire.peek_at is None else wire.peek_at("POST", path, "", body)
         model = admission.model_for(gateway.snapshots.current, key, ask.slug)

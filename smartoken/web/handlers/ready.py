@@ -4,10 +4,10 @@ A store that is away does not take a node out: calls go on from leases and keys 
 once would turn a store's outage into everybody's.
 """
 
-from tornado.web import RequestHandler
+from smartoken.web.app import ApiHandler
 
 
-class ReadyHandler(RequestHandler):
+class ReadyHandler(ApiHandler):
     """For load balancers."""
 
     def initialize(self, gateway) -> None:
@@ -19,8 +19,6 @@ class ReadyHandler(RequestHandler):
                                                ("the journal cannot be written", gateway.journal.healthy)) if not good]
         self.set_status(503 if reasons else 200)
         self.finish({"ready": not reasons, "reasons": reasons, "node": gateway.node})
-
-    head = get
 
 
 def routes(gateway) -> list:
