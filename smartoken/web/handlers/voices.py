@@ -38,7 +38,7 @@ _QUERY = [{"name": "quote", "in": "query", "schema": {"enum": ["1", "true"]},
            "description": "What it would cost, by `model` alone; nothing is made."},
           {"name": "cost", "in": "query", "schema": {"enum": ["1", "true"]}, "description": "usage.cost_micro_usd."},
           {"name": "Idempotency-Key", "in": "header", "description": "The same key and sample are one voice, for a day.",
-           "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[A-Za-z0-9._:-]+$"}}]
+           "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}}]
 _EXAMPLE = {"id": "voice_0196f0c2a3b47d0e8f1a2b3c4d5e6f7", "object": "audio.voice", "name": "Mine", "model": "tts",
             "status": "ready", "consent": "It is my own voice.", "created_at": 1_700_000_000, "error": None}
 _QUOTE = ours("VoiceQuote", {"object": {"const": "quote"}, "model": TEXT, "cost_micro_usd": COUNT})
