@@ -46,7 +46,7 @@ class Quote(ApiHandler):
         if path in gateway.registry.job_paths:
             wire, door = gateway.registry.job_paths[path]
             ask = door.peek(self.request.body, self.request.headers.get("Content-Type", ""))
-            _, _, held_u = generate.offer(gateway, generate.Order(self.rid, key, account, wire, door, ask))
+            _, _, held_u = generate.offer(gateway, generate.Order(self.rid, key, account, wire.kind, wire.name, door.path, ask))
             self.send({"object": "quote", "model": ask.slug, "cost_micro_usd": held_u})
             return
         paths = gateway.registry.paths
