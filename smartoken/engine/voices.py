@@ -25,7 +25,7 @@ from smartoken.errors import Refusal, refuse
 
 log = logging.getLogger("smartoken.voices")
 
-COLLECTION, WIRE = "voices", "openai.speech"
+COLLECTION, WIRE, PATH = "voices", "openai.speech", "/v1/audio/voices"
 PROCESSING, READY, FAILED = "processing", "ready", "failed"
 OURS = "voice_"
 SAMPLE_MAX = 10 << 20
