@@ -82,10 +82,6 @@ class Widgets:
         role = "alert" if tone in ("bad", "warn") else "status"
         return f'<div class="note {tone}" role="{role}">{icon}<div><p>{_(text)}</p></div></div>'
 
-    def bar(self, share: float) -> str:
-        """A share from 0 to 1 as a meter."""
-        return f'<meter min="0" max="1" value="{min(1.0, max(0.0, share)):.4f}">{share:.0%}</meter>'
-
 
 def _(text: Any) -> str:
     return xhtml_escape(str(text))
