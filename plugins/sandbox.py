@@ -2,12 +2,14 @@
 
 It is a real HTTP server on a loopback port of the worker's own, chosen by the kernel: a call to it takes every step
 that a call to a true provider takes. It answers in words and counts each of them as a token; it makes real pictures
-(PNG) and real films (MP4).
+(PNG) and real films (MP4). An agent's tools can be tried with it, too: `call NAME {"argument": "…"}` in what the user says
+is answered by that call, if such a tool is offered.
 """
 
 from dataclasses import replace
 
 from smartoken_plugins.dashscope import videos
+from smartoken_plugins.wire_openai.voices import VOICES
 
 from smartoken.plugin import PluginConf, Provider, Whole, hookimpl
 from smartoken.testing.upstream import Upstream
@@ -53,7 +55,7 @@ def smartoken_providers():
                              "openai.embeddings": "/embeddings", "openai.speech": "/audio/speech",
                              "openai.transcriptions": "/audio/transcriptions", "openai.images": "/images/generations",
                              "openai.videos": videos.PATH},
-                     makers={"openai.videos": replace(videos.MAKER, pace_s=(0.5, 0.5))})]
+                     makers={"openai.videos": replace(videos.MAKER, pace_s=(0.5, 0.5))}, voices=VOICES)]
 
 
 @hookimpl

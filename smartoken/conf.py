@@ -66,10 +66,13 @@ Count = Annotated[Whole, Field(ge=0)]
 
 
 class Server(Strict):
-    """Where it listens and what it lets in. Sizes are bytes, times seconds; a cap of 0 is no cap."""
+    """Where it listens and what it lets in. Sizes are bytes, times seconds; a cap of 0 is no cap. `admin_port` 0 is the
+    same port for everything."""
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Annotated[Whole, Field(ge=0, le=65535)] = 8000
+    admin_host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    admin_port: Annotated[Whole, Field(ge=0, le=65535)] = 0
     workers: Annotated[Whole, Field(ge=1, le=256)] = 1
     public_url: Annotated[str, AfterValidator(_public_url)] = ""
     max_body: Annotated[Whole, Field(ge=1024)] = 33_554_432
@@ -77,6 +80,13 @@ class Server(Strict):
     max_connections_per_ip: Count = 2_000
     trusted_proxies: tuple[Network, ...] = ()
     drain_s: Count = 30
+
+    @field_validator("admin_port")
+    @classmethod
+    def _apart(cls, admin_port: int, info: ValidationInfo) -> int:
+        if admin_port and admin_port == info.data.get("port"):
+            raise ValueError(f"{admin_port} is the port of the API already; take another, or 0 for one port for both")
+        return admin_port
 
 
 class Data(Strict):
@@ -178,15 +188,24 @@ class Conf(Strict):
     @property
     def base_url(self) -> str:
         """Where clients reach us, without a slash at the end."""
-        if self.server.public_url:
-            return self.server.public_url
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.server.host, self.server.host)
-        return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{self.server.port}"
+        return self.server.public_url or _url_of(self.server.host, self.server.port)
+
+    @property
+    def buyers_url(self) -> str:
+        """What to put before the path of a page for buyers, on a page of the console: nothing where both are one site."""
+        return self.base_url if self.server.admin_port else ""
 
     @property
     def admin_url(self) -> str:
         """Where the console is."""
-        return f"{self.base_url}/console"
+        here = self.server
+        return (_url_of(here.admin_host, here.admin_port) if here.admin_port else self.base_url) + "/console"
+
+
+def _url_of(host: str, port: int) -> str:
+    """How this machine reaches what listens there."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{port}"
 
 
 def find(path: str | None = None) -> Path | None:

@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -23,6 +24,7 @@ from smartoken.engine import figures
 from smartoken.engine.access import Access
 from smartoken.engine.audit import Audit
 from smartoken.engine.auth import Keys, check_pepper
+from smartoken.engine.beside import beside, kept
 from smartoken.engine.changes import Catalog
 from smartoken.engine.gateway import Gateway
 from smartoken.engine.idempotency import KeyedCalls
@@ -30,8 +32,9 @@ from smartoken.engine.jobs import Jobs
 from smartoken.engine.journal import Journal
 from smartoken.engine.leases import Leases
 from smartoken.engine.ledger import Ledger
-from smartoken.engine.metrics import Counted, Metrics
+from smartoken.engine.metrics import Counted, Metrics, watch_lag
 from smartoken.engine.people import People
+from smartoken.engine.prune import Pruner
 from smartoken.engine.reaper import Reaper
 from smartoken.engine.replay import replay, replay_neighbours
 from smartoken.engine.seal import open_pepper, open_ring
@@ -43,8 +46,9 @@ from smartoken.plugin import loader
 from smartoken.plugin.host import Host
 from smartoken.secrets import resolve
 from smartoken.upstream.pool import Pool
-from smartoken.web.app import found_routes, make_app
+from smartoken.web.app import found_routes, make_app, parted
 from smartoken.web.door import Door, HotPaths
+from smartoken.web.forwarded import Proxies
 from smartoken.web.http1 import Edge
 from smartoken.web.render import renderer
 from smartoken.web.server import FrontServer
@@ -70,8 +74,9 @@ async def serve(conf: Conf, index: int, ready: Callable[[], None]) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     async with contextlib.AsyncExitStack() as stack:
         host = loader.load(conf)
-        gateway = await open_gateway(conf, index, host, stack)
-        server = await open_server(conf, gateway, host, stack)
+        with beside():
+            gateway = await open_gateway(conf, index, host, stack)
+        servers = await open_servers(conf, gateway, host, stack)
         gateway.ready = True
         gc.collect()
         gc.freeze()                         # what was made at the start lives for ever: never walk it again
@@ -79,7 +84,7 @@ async def serve(conf: Conf, index: int, ready: Callable[[], None]) -> None:
         ready()
         await stop.wait()
         log.info("worker %d drains", index)
-        await server.drain(conf.server.drain_s)
+        await asyncio.gather(*(server.drain(conf.server.drain_s) for server in servers))
         gateway.ready = False
         await settled(gateway)
 
@@ -143,27 +148,37 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
     gateway.jobs = Jobs(gateway, gateway.media, host_told)
     await gateway.jobs.open()
     stack.push_async_callback(gateway.jobs.close)
-    reaper = Reaper(store, ledger, leases, name, clock, (gateway.vouchers.finish, gateway.keyed.sweep))
-    for work in (leases.run(), shipper.run(), reaper.run(), orphans(root, node, store, ledger), measure(gateway),
-                 figures.tell(gateway)):
-        stack.push_async_callback(ended, asyncio.create_task(work))
+    reaper = Reaper(store, ledger, leases, name, clock, (gateway.vouchers.finish, gateway.keyed.sweep, Pruner(store, ledger, clock).some))
+    for work in (leases.run, shipper.run, reaper.run, partial(orphans, root, node, store, ledger),
+                 partial(measure, gateway), watch_lag, partial(figures.tell, gateway)):
+        stack.push_async_callback(ended, asyncio.create_task(kept(work)))
     return gateway
 
 
-async def open_server(conf: Conf, gateway: Gateway, host: Host, stack: contextlib.AsyncExitStack) -> FrontServer:
-    """The one listening server: the wires' paths by the hot door, all else by Tornado."""
+async def open_servers(conf: Conf, gateway: Gateway, host: Host, stack: contextlib.AsyncExitStack) -> list[FrontServer]:
+    """The listening server, and that of the admin port if there is one: the wires' paths by the hot door, all else by
+    Tornado."""
     registry = gateway.registry
     doors = HotPaths({path.encode(): Door(gateway, wire, conf.server.max_body)
                       for path, wire in registry.paths.items()})
     edge = Edge(connections_max=conf.server.max_connections or sys.maxsize,
                 connections_per_ip=conf.server.max_connections_per_ip or sys.maxsize)
-    app = make_app([*found_routes(gateway), *console.routes(gateway), *registry.handlers], TraceHeaders(registry.paths))
+    routes = [*found_routes(gateway), *console.routes(gateway), *registry.handlers]
     stack.push_async_callback(console.close)
-    server = FrontServer(app, doors, renderer(registry), edge)
-    stack.push_async_callback(server.close)
-    gateway.connections = lambda: server.counts()["connections"]
-    await server.listen(conf.server.host, conf.server.port, reuse_port=True)
-    return server
+    public, admin = parted(routes)
+    here = conf.server
+    places = [(public if here.admin_port else routes, doors, here.host, here.port, False)]
+    if here.admin_port:
+        places.append((admin, {}, here.admin_host, here.admin_port, True))
+    proxies, trace, render = Proxies(here.trusted_proxies), TraceHeaders(registry.paths), renderer(registry)
+    servers: list[FrontServer] = []
+    gateway.connections = lambda: sum(server.counts()["connections"] for server in servers)
+    for rows, hot, address, port, is_admin in places:
+        server = FrontServer(make_app(rows, trace, is_admin), hot, render, edge, proxies=proxies)
+        stack.push_async_callback(server.close)
+        servers.append(server)
+        await server.listen(address, port, reuse_port=True)
+    return servers
 
 
 def journal_root(conf: Conf) -> Path:
@@ -238,7 +253,7 @@ async def give_back(shipper: Shipper, leases: Leases) -> None:
 
 
 async def ended(task: asyncio.Task) -> None:
-    """Cancel a background task and wait for its end; its own failure is told, not hidden."""
+    """Cancel a background task and wait for its end."""
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task

@@ -76,6 +76,9 @@ class Store(Protocol):
     async def entries(self, chain: str, *, after: int = 0, limit: int = 1000) -> list[Entry]:
         """Entries with seq > after, ascending."""
 
+    async def remove_entries(self, chain: str, seqs: Sequence[int]) -> None:
+        """Take entries away for good; those that are not there are. Never a chain's newest: the caller sees to it."""
+
     async def chains(self, *, after: str = "", limit: int = 1000) -> list[str]:
         """Names of chains, ascending."""
 

@@ -180,9 +180,10 @@ class Supervisor:
             self._hang_up(worker)
 
 
-def hold_port(host: str, port: int) -> socket.socket:
-    """A bound socket that never listens: its port is the workers' own. ConfigError when somebody has the port."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+def hold_port(host: str, port: int, key: str = "server.port", remedy: str = "with PORT or --port") -> socket.socket:
+    """A bound socket that never listens: its port is the workers' own. ConfigError when somebody has the port: `key` is
+    where it stands in the configuration, `remedy` how to choose another."""
+    family, host_key = socket.AF_INET6 if ":" in host else socket.AF_INET, key.replace("port", "host")
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:  # without SO_REUSEPORT, so that a twin is noticed
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -194,11 +195,16 @@ def hold_port(host: str, port: int) -> socket.socket:
         held.bind((host, port))
         return held
     except socket.gaierror as err:
-        raise ConfigError(f"'server.host': {host!r} is no address of this machine ({err.strerror}); write an IP address, "
+        raise ConfigError(f"'{host_key}': {host!r} is no address of this machine ({err.strerror}); write an IP address, "
                           "such as 127.0.0.1, or 0.0.0.0 for every interface") from err
     except OSError as err:
         if err.errno == errno.EADDRNOTAVAIL:
-            raise ConfigError(f"'server.host': this machine has no address {host}; write one that it has, or 0.0.0.0 for "
+            raise ConfigError(f"'{host_key}': this machine has no address {host}; write one that it has, or 0.0.0.0 for "
                               "every interface") from err
-        raise ConfigError(f"'server.port': cannot have port {port} on {host} ({err.strerror}); stop who has it, or "
-                          "choose another with PORT or --port") from err
+        raise ConfigError(f"'{key}': cannot have port {port} on {host} ({err.strerror}); stop who has it, or "
+                          f"choose another {remedy}") from err
+
+
+def hold_admin_port(host: str, port: int, file: str) -> ExitStack | socket.socket:
+    """The same for the admin port; nothing is held when it is 0. `file` is the configuration that names it."""
+    return hold_port(host, port, "server.admin_port", f"in {file}") if port else ExitStack()

@@ -34,7 +34,9 @@ CONF = """\
 host = "127.0.0.1"
 workers = {workers}
 max_body = {max_body}
+max_connections_per_ip = 0    # whole crowds come from one address here
 drain_s = 10
+{server}
 [data]
 folder = "{folder}/var"
 node = "{node}"
@@ -87,11 +89,12 @@ class Gateway:
     """Made stopped; `apply` a catalog, `start`, make a `client`, call `url`, `check_books`, `close`."""
 
     def __init__(self, folder: Path, *, workers: int = 1, max_body: int = 1_048_576, conf: str = "", node: str = "",
-                 store: str = "sqlite:///{data}/smartoken.db"):
-        """Gateways of one folder with different `node`s are one installation of several machines."""
+                 store: str = "sqlite:///{data}/smartoken.db", server: str = ""):
+        """Gateways of one folder with different `node`s are one installation of several machines. `server` are lines
+        more for the table [server], `conf` tables more."""
         self.folder, self.workers, self.port = folder, workers, 0
         self.conf = folder / f"smartoken{node}.toml"
-        self.conf.write_text(CONF.format(workers=workers, folder=folder, max_body=max_body, node=node, store=store)
+        self.conf.write_text(CONF.format(workers=workers, folder=folder, max_body=max_body, node=node, store=store, server=server)
                              + conf)
         self.log = folder / f"serve{node}.log"
         self.process: subprocess.Popen | None = None
@@ -229,10 +232,12 @@ class Gateway:
         except (urllib.error.URLError, ConnectionError):
             return 0, {}, b""
 
-    def metric(self, name: str) -> float:
-        """The sum of a metric over all of its labels and workers."""
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric over all workers and labels but those given."""
         lines = self.get("/metrics")[2].decode().splitlines()
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if re.match(rf"{name}(\{{| )", line))
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines
+                   if re.match(rf"{name}(\{{| )", line) and all(one in line for one in wanted))
 
     def records(self, client: Client | None = None) -> list[UsageRecord]:
         """The usage records that the store has, oldest first."""

@@ -7,10 +7,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from smartoken.testing.issuer import Issuer, limits
 from smartoken.testing.process import UpstreamProcess
 from tests.console.browser import browser
 from tests.console.kit import Person, model
-from tests.harness import Gateway
+from tests.console.test_oauth import BASE, CHANNEL, PLUGIN
+from tests.harness import Gateway, until
 
 OUT = Path(__file__).parents[1] / "var" / "shots"
 SAY = [{"role": "user", "content": "Say something."}]
@@ -19,7 +21,7 @@ CHANNELS = {"deepseek": ("", {"deepseek/chat": "deepseek-chat"}, 0), "openrouter
 COSTS = {"input_per_mtok": "0.20", "output_per_mtok": "0.30"}
 PAGES = ("", "usage", "models", "models/new", "models/acme%2Flarge", "models/acme%2Flarge/prices", "channels", "channels/new",
          "channels/acme", "accounts", "accounts/{acct}", "keys", "keys/new", "keys/{kid}", "usage/{rid}", "usage/nothing",
-         "vouchers", "system", "plugins", "people", "audit", "me")
+         "vouchers", "oauth", "oauth/new", "oauth/chatgpt/sign-ins/{ref}", "system", "plugins", "people", "audit", "me")
 DOORS = ("sign-in",)
 # The pages for buyers, before and after the sign-in.
 MARKET = ("/", "/models?view=table", "/models/acme/large", "/models/sandbox/film", "/models/none", "/playground", "/sign-up")
@@ -52,11 +54,32 @@ def fill(gateway: Gateway, upstream: UpstreamProcess, owner: Person) -> dict[str
                                              key["key"])
                 if slug == "acme/large":
                     known.setdefault("rid", headers["x-request-id"])
-        known |= {"acct": acct, "kid": key["kid"]}
+        known |= {"acct": acct, "kid": key["kid"], "key": key["key"]}
     owner.form("/account", acct=known["acct"])
     owner.api("POST", "/vouchers", {"face_u": "5", "count": 4, "models": ["acme/small"], "note": "welcome"})
     gateway.record(known["rid"])
     return known
+
+
+def sign_in(gateway: Gateway, owner: Person, issuer: Issuer, key: str) -> dict[str, str]:
+    """An account in service, one that rests, one that must sign in again, and a sign-in under way."""
+    owner.api("PUT", "/models/acme%2Fgpt", {"rev": 0, "model": model("acme/gpt", owned_by="acme")})
+    for id, slug in (("own", "acme/other"), ("research", "acme/gpt")):
+        owner.api("POST", f"{BASE}/imports", {"id": id, "terms": True, "file": issuer.auth_json()})
+        channel = {**CHANNEL, "models": {slug: "gpt-x"}}
+        owner.api("PUT", f"/channels/{id}", {"channel": channel, "rev": 0, "credential": f"oauth:{id}"})
+    for id, used in (("own", (37.5, 62)), ("research", (100, 81))):
+        issuer.told = limits(*used)
+        until(lambda id=id: owner.api("POST", f"/channels/{id}/test", {"wire": "openai.responses"}).json()["ok"], "a call")
+    issuer.limit_s = 8000
+    until(lambda: gateway.post("/v1/chat/completions", {"model": "acme/gpt", "messages": SAY}, key)[0] == 429, "a refusal")
+    issuer.lifetime_s, issuer.word = 60, "agree"
+    soon = owner.api("POST", f"{BASE}/sign-ins", {"id": "old", "terms": True}).json()["ref"]
+    until(lambda: owner.api("POST", f"{BASE}/sign-ins/{soon}/follow").json()["state"] == "signed in", "an account")
+    issuer.dead, issuer.word = True, ""
+    rows = lambda: {row["id"]: row for row in owner.api("GET", "/oauth").json()["accounts"]}
+    until(lambda: rows()["own"]["limits"] and rows()["research"]["limits"] and rows()["old"]["why"], "what they tell")
+    return {"ref": owner.api("POST", f"{BASE}/sign-ins", {"id": "new", "terms": True}).json()["ref"]}
 
 
 def main() -> int:
@@ -66,14 +89,17 @@ def main() -> int:
     wrong = []
     with tempfile.TemporaryDirectory() as folder:
         upstream = UpstreamProcess(Path(folder) / "sent.jsonl")
-        gateway = Gateway(Path(folder))
+        issuer = Issuer(person=True)
+        gateway = Gateway(Path(folder), conf=PLUGIN.format(issuer=issuer.url, backend=issuer.backend))
         try:
             gateway.start()
             owner = Person(gateway).first_owner()
             known = fill(gateway, upstream, owner)
+            known |= sign_in(gateway, owner, issuer, known["key"])
             wrong = shoot(gateway, owner, known)
         finally:
             gateway.close()
+            issuer.close()
             upstream.stop()
     print("\n".join(wrong) or f"{len(list(OUT.glob('*.png')))} pictures in {OUT}")
     return 1 if wrong else 0

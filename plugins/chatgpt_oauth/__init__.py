@@ -1,6 +1,7 @@
 """An operator's own ChatGPT account as a channel: provider `chatgpt`, credential "oauth:<id>". Off unless named.
 
-The backend is not a documented API and the account's terms are OpenAI's: see commands.TERMS, which the set-up shows.
+The backend is not a documented API and the account's terms are OpenAI's: see issuer.CHATGPT.terms, which every set-up
+shows.
 We call ourselves smartoken there, keep its limits, and do not pool accounts around them. The backend only streams,
 stores nothing and refuses some fields: the quirks say so, and the wire openai.responses acts on them.
 """
@@ -9,6 +10,7 @@ import logging
 import socket
 from dataclasses import replace
 
+from smartoken_plugins.chatgpt_oauth.accounts import Accounts, sign_in_of
 from smartoken_plugins.chatgpt_oauth.commands import register
 from smartoken_plugins.chatgpt_oauth.issuer import CHATGPT, Issuer
 from smartoken_plugins.chatgpt_oauth.keeper import Keeper
@@ -56,6 +58,7 @@ class Conf(PluginConf):
 
 conf = Conf()
 _keeper: Keeper | None = None
+_accounts: Accounts | None = None
 
 
 def issuer() -> Issuer:
@@ -75,11 +78,30 @@ async def renew(credential: str) -> bool:
     return _keeper is not None and await _keeper.renew(credential)
 
 
+def heard(credential: str, headers) -> None:
+    """See Provider.heard."""
+    if _keeper is not None:
+        _keeper.heard(credential, headers)
+
+
+def opened() -> Accounts:
+    """Of this process, once it is open."""
+    if _accounts is None:
+        raise ConfigError("oauth accounts are opened by a serving process only")
+    return _accounts
+
+
+@hookimpl
+def smartoken_sign_ins():
+    return [sign_in_of(issuer, opened, PREFIX)]
+
+
 @hookimpl
 def smartoken_providers():
     return [Provider("chatgpt", title="ChatGPT account (own, OAuth)", base_url=lambda: conf.base_url, auth=headers_of,
                      headers=(("originator", "smartoken"),), speaks={"openai.responses": "/responses"},
-                     errors=ERRORS, quirks=QUIRKS, renew=renew)]
+                     errors=ERRORS, quirks=QUIRKS, renew=renew, heard=heard,
+                     session_header="session-id")]
 
 
 @hookimpl
@@ -98,7 +120,7 @@ def smartoken_commands(cli, books):
 
 @hookimpl
 async def smartoken_open(gateway):
-    global _keeper
+    global _keeper, _accounts
 
     async def changed() -> None:
         try:
@@ -109,11 +131,12 @@ async def smartoken_open(gateway):
     vault = Vault(gateway.store, gateway.sealer, gateway.conf.data_folder / "oauth", socket.gethostname())
     _keeper = Keeper(vault, {"chatgpt": issuer()}, changed)
     await _keeper.open()
+    _accounts = Accounts(vault, gateway.store, gateway.sealer, _keeper.look)
 
 
 @hookimpl
 async def smartoken_close(gateway):
-    global _keeper
-    keeper, _keeper = _keeper, None
+    global _keeper, _accounts
+    keeper, _keeper, _accounts = _keeper, None, None
     if keeper is not None:
         await keeper.close()

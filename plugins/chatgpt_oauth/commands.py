@@ -1,7 +1,6 @@
 """`smartoken oauth login | import | list | remove`: an operator's own accounts."""
 
 import asyncio
-import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -9,18 +8,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from smartoken_plugins.chatgpt_oauth.issuer import Issuer, Tokens, Transient, device_begin, device_poll, revoke
+from smartoken_plugins.chatgpt_oauth.accounts import read_file
+from smartoken_plugins.chatgpt_oauth.issuer import Issuer, Refused, Transient, device_begin, device_poll, revoke
 from smartoken_plugins.chatgpt_oauth.vault import Vault
 
 from smartoken.plugin import ConfigError
 
-TERMS = """\
-This signs in YOUR OWN ChatGPT account and lets Smartoken call its backend with it.
- - That backend is no documented public API: OpenAI may change or close it any day.
- - OpenAI's terms for that account apply to everything sent through it. A ChatGPT plan is for one person: whether other
-   people's requests may go through it is between you and OpenAI, and this software does not make it allowed.
- - Its limits are kept: when they are reached, clients get a 429 until the reset. Accounts are not pooled around limits.
- - Smartoken calls itself Smartoken there."""
 WAIT_S = 900
 YesOption = Annotated[bool, typer.Option("--yes", help="You have read whose terms apply.")]
 
@@ -33,7 +26,7 @@ def register(cli: typer.Typer, books: Callable[[Callable], Any], issuer: Callabl
     @group.command()
     def login(id: str, yes: YesOption = False) -> None:
         """Sign in by a code that you enter in a browser; the account is kept as ID, for credential = "oauth:ID"."""
-        _agree(yes)
+        _agree(issuer(), yes)
 
         async def work(open: Any) -> None:
             device_id, code, interval_s = await device_begin(issuer())
@@ -54,8 +47,8 @@ def register(cli: typer.Typer, books: Callable[[Callable], Any], issuer: Callabl
     def import_(id: str, file: Annotated[Path, typer.Argument(help="auth.json of the Codex CLI; - is stdin.")],
                 yes: YesOption = False) -> None:
         """Take over a signed-in account. Only one of the two may refresh it from then on: sign out where it was."""
-        _agree(yes)
-        tokens = _read(typer.get_text_stream("stdin").read() if str(file) == "-" else file.read_text())
+        _agree(issuer(), yes)
+        tokens = read_file(typer.get_text_stream("stdin").read() if str(file) == "-" else file.read_text())
 
         async def work(open: Any) -> None:
             await _vault(open).put(id, issuer(), tokens)
@@ -92,7 +85,7 @@ def register(cli: typer.Typer, books: Callable[[Callable], Any], issuer: Callabl
 def _run(books: Callable[[Callable], Any], work: Callable) -> None:
     try:
         books(work)
-    except Transient as error:
+    except (Refused, Transient) as error:
         raise ConfigError(f"the issuer did not do it: {error}") from None
 
 
@@ -100,20 +93,7 @@ def _vault(open: Any) -> Vault:
     return Vault(open.store, open.sealer, open.conf.data_folder / "oauth", "cli")
 
 
-def _agree(yes: bool) -> None:
-    print(TERMS, flush=True)
+def _agree(issuer: Issuer, yes: bool) -> None:
+    print("\n".join(f" - {sentence}" for sentence in issuer.terms), flush=True)
     if not yes:
         typer.confirm("Go on?", abort=True)
-
-
-def _read(text: str) -> Tokens:
-    try:
-        given = json.loads(text)["tokens"]
-        tokens = Tokens(given["access_token"], given["refresh_token"], given.get("id_token") or "",
-                        given.get("account_id") or "")
-    except (ValueError, KeyError, TypeError):
-        raise ConfigError('this is no auth.json: {"tokens": {"access_token", "refresh_token", "id_token", '
-                          '"account_id"}} is expected') from None
-    if not tokens.refresh_token:
-        raise ConfigError("this auth.json has no refresh token; sign in there again, or use `smartoken oauth login`")
-    return tokens

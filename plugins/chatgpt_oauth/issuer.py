@@ -18,11 +18,18 @@ _decode = msgspec.json.decode
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """`dead`: error codes of a refresh that no repeating helps; any 401 is one as well. Paths are below `url`."""
+    """`dead`: error codes of a refresh that no repeating helps; any 401 is one as well. Paths are below `url`; without
+    `device_code_path` accounts can only be imported. `claims` is the claim that holds the account's id and plan, under
+    the names `account_claim` and `plan_claim`. `terms`: what somebody accepts before signing in."""
 
     name: str
+    title: str
     url: str
     client_id: str
+    terms: tuple[str, ...]
+    claims: str
+    account_claim: str
+    plan_claim: str
     token_path: str = "/oauth/token"
     revoke_path: str = "/oauth/revoke"
     device_code_path: str = ""
@@ -33,7 +40,16 @@ class Issuer:
 
 
 CHATGPT = Issuer(
-    "chatgpt", "https://auth.openai.com", "app_EMoamEEZ73f0CkXaXp7hrann",
+    "chatgpt", "ChatGPT", "https://auth.openai.com", "app_EMoamEEZ73f0CkXaXp7hrann",
+    terms=(
+        "This signs in your own ChatGPT account and lets Smartoken call its backend with it.",
+        "That backend is no documented public API: OpenAI may change or close it any day.",
+        "OpenAI's terms for that account apply to everything sent through it. A ChatGPT plan is for one person: whether "
+        "other people's requests may go through it is between you and OpenAI, and this software does not make it allowed.",
+        "Its limits are kept: when they are reached, clients get a 429 until the reset. Accounts are not pooled around "
+        "limits.",
+        "Smartoken calls itself Smartoken there."),
+    claims="https://api.openai.com/auth", account_claim="chatgpt_account_id", plan_claim="chatgpt_plan_type",
     device_code_path="/api/accounts/deviceauth/usercode", device_token_path="/api/accounts/deviceauth/token",
     device_page="/codex/device", device_redirect="/deviceauth/callback",
     dead=frozenset({"refresh_token_expired", "refresh_token_reused", "refresh_token_invalidated", "invalid_grant"}))
@@ -65,6 +81,10 @@ class Transient(Exception):
     """The issuer did not answer well; later it may."""
 
 
+class Refused(Exception):
+    """The issuer does not give tokens for this sign-in. The text is its status and code."""
+
+
 def claims_of(token: str) -> dict[str, Any]:
     """The payload of a JWT; {} for anything else."""
     parts = token.split(".")
@@ -77,19 +97,18 @@ def claims_of(token: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def account_of(tokens: Tokens) -> str:
+def account_of(issuer: Issuer, tokens: Tokens) -> str:
     """The account's id, from the tokens when the operator's file does not say."""
-    claims = claims_of(tokens.id_token).get("https://api.openai.com/auth") or claims_of(tokens.access_token).get(
-        "https://api.openai.com/auth") or {}
-    return tokens.account_id or str(claims.get("chatgpt_account_id") or "")
+    claims = claims_of(tokens.id_token).get(issuer.claims) or claims_of(tokens.access_token).get(issuer.claims) or {}
+    return tokens.account_id or str(claims.get(issuer.account_claim) or "")
 
 
-def shown(tokens: Tokens) -> dict[str, Any]:
+def shown(issuer: Issuer, tokens: Tokens) -> dict[str, Any]:
     """What may be shown of them: plan, the end of the account's id, a hash of the mail address, when access expires."""
     claims = claims_of(tokens.id_token)
-    plan = (claims.get("https://api.openai.com/auth") or {}).get("chatgpt_plan_type") or ""
+    plan = (claims.get(issuer.claims) or {}).get(issuer.plan_claim) or ""
     mail = str(claims.get("email") or "")
-    return {"plan": str(plan), "account": account_of(tokens)[-4:], "exp_s": int(tokens.claims().get("exp") or 0),
+    return {"plan": str(plan), "account": account_of(issuer, tokens)[-4:], "exp_s": int(tokens.claims().get("exp") or 0),
             "mail": hashlib.sha256(mail.lower().encode()).hexdigest()[:8] if mail else ""}
 
 
@@ -109,25 +128,30 @@ async def device_begin(issuer: Issuer) -> tuple[str, str, float]:
     """(device id, code to show, seconds between two polls)."""
     status, answer = await _post(issuer.url + issuer.device_code_path, json={"client_id": issuer.client_id})
     code = answer.get("user_code") or answer.get("usercode")
-    if status != 200 or not code:
+    if status != 200 or not code or not answer.get("device_auth_id"):
         raise Transient("signing in by a device code is off there" if status == 404 else f"HTTP {status}")
     return str(answer["device_auth_id"]), str(code), max(float(answer.get("interval") or 5), 0.2)
 
 
 async def device_poll(issuer: Issuer, device_id: str, user_code: str) -> Tokens | None:
-    """The tokens once the operator has agreed in the browser, None until then."""
+    """The tokens once the operator has agreed in the browser, None until then. Refused or Transient."""
     status, answer = await _post(issuer.url + issuer.device_token_path,
                                  json={"device_auth_id": device_id, "user_code": user_code})
     if status in (403, 404):
         return None
-    if status != 200:
-        raise Transient(f"HTTP {status} {code_of(answer)}".strip())
-    form = {"grant_type": "authorization_code", "code": answer["authorization_code"], "client_id": issuer.client_id,
-            "redirect_uri": issuer.url + issuer.device_redirect, "code_verifier": answer["code_verifier"]}
+    _good(status, answer)
+    form = {"grant_type": "authorization_code", "code": answer.get("authorization_code"), "client_id": issuer.client_id,
+            "redirect_uri": issuer.url + issuer.device_redirect, "code_verifier": answer.get("code_verifier")}
     status, answer = await _post(issuer.url + issuer.token_path, data=form)
-    if status != 200 or not answer.get("refresh_token"):
-        raise Transient(f"HTTP {status} {code_of(answer)}".strip())
+    _good(status, answer)
+    if not answer.get("access_token") or not answer.get("refresh_token"):
+        raise Refused("the answer has no refresh token")
     return Tokens(answer["access_token"], answer["refresh_token"], answer.get("id_token") or "")
+
+
+def _good(status: int, answer: Mapping[str, Any]) -> None:
+    if status != 200:
+        raise (Transient if status >= 500 or status == 429 else Refused)(f"HTTP {status} {code_of(answer)}".strip())
 
 
 async def revoke(issuer: Issuer, tokens: Tokens) -> None:

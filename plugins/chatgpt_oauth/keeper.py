@@ -1,12 +1,14 @@
-"""Keeps this process's access tokens fresh: follows the store, refreshes before they expire, and on a 401."""
+"""Keeps this process's access tokens fresh: follows the store, refreshes before they expire, and on a 401. Passes on what
+answers tell of limits, in the background."""
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from smartoken_plugins.chatgpt_oauth import limits
 from smartoken_plugins.chatgpt_oauth.issuer import Dead, Issuer, Transient
 from smartoken_plugins.chatgpt_oauth.vault import Vault, credential_of
 
@@ -17,6 +19,7 @@ log = logging.getLogger("smartoken.oauth")
 FOLLOW_S = 1.0
 BEFORE_S = 300           # so long before it expires a token is refreshed
 PATIENCE_S = 30          # after an issuer has failed
+TELL_S = 3.0             # between two times that limits are told
 
 
 class Held(NamedTuple):
@@ -38,6 +41,9 @@ class Keeper:
         self._held: dict[str, Held] = {}
         self._renewing: dict[str, asyncio.Task[bool]] = {}
         self._not_before: dict[str, float] = {}
+        self._heard: dict[str, tuple[int, Sequence[tuple[bytes, bytes]]]] = {}   # headers of the last answer, not told yet
+        self._told: dict[str, tuple[int, dict[str, Any]]] = {}
+        self._tell_at = 0.0
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -47,6 +53,15 @@ class Keeper:
         except StoreAway as away:
             log.warning("oauth accounts are not known yet, the store is away: %s", away)
         self._task = asyncio.create_task(self._run())
+
+    def heard(self, credential: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """An answer's head, on the request path: only kept here; _tell reads it."""
+        self._heard[credential.partition(" ")[0]] = (time.time_ns() // 1_000_000, headers)
+
+    async def look(self) -> None:
+        """Take in now what was just stored, instead of within a second."""
+        if await self._follow():
+            await self._changed()
 
     async def close(self) -> None:
         """Stop following. A refresh under way is finished: its tokens exist nowhere else."""
@@ -60,9 +75,11 @@ class Keeper:
         """ConfigError when the account is not there or must sign in again."""
         held = self._held.get(id)
         if held is None:
-            raise ConfigError(f"there is no oauth account '{id}'; sign in with `smartoken oauth login {id}`")
+            raise ConfigError(f"there is no oauth account '{id}'; sign in with `smartoken oauth login {id}`, or in the "
+                              "console")
         if held.why:
-            raise ConfigError(f"the oauth account '{id}' must sign in again ({held.why}): `smartoken oauth login {id}`")
+            raise ConfigError(f"the oauth account '{id}' must sign in again ({held.why}): `smartoken oauth login {id}`, or in "
+                              "the console")
         return held.credential
 
     async def renew(self, credential: str) -> bool:
@@ -103,13 +120,28 @@ class Keeper:
         while True:
             await asyncio.sleep(FOLLOW_S)
             try:
-                if await self._follow():
-                    await self._changed()
+                await self.look()
+                await self._tell()
                 for id, held in list(self._held.items()):
                     if not held.why and held.exp_s and held.exp_s - time.time() < BEFORE_S:
                         self._start(id, held)
             except StoreAway as away:
                 log.debug("oauth accounts are not followed for now: %s", away)
+
+    async def _tell(self) -> None:
+        """Store what answers told of limits since the last time, where it is anything new."""
+        if time.monotonic() < self._tell_at:
+            return
+        self._tell_at = time.monotonic() + TELL_S
+        while self._heard:
+            id, (at_ms, headers) = self._heard.popitem()
+            seen = limits.read(headers, at_ms)
+            if id not in self._held or not seen:
+                continue
+            told = (self._held[id].generation, seen)
+            if told != self._told.get(id):
+                await self._vault.tell(id, at_ms, seen)
+                self._told[id] = told
 
     async def _follow(self) -> bool:
         """Take in what other processes stored; True when anything is new."""
@@ -125,5 +157,5 @@ class Keeper:
     def _hold(self, doc: dict[str, Any]) -> None:
         held = self._held.get(doc["_id"])
         if held is None or held.generation <= doc["generation"]:
-            self._held[doc["_id"]] = Held(doc["generation"], credential_of(doc, self._vault.tokens(doc)), doc["exp_s"],
-                                          doc["issuer"], doc["why"])
+            credential = credential_of(doc["_id"], self._issuers[doc["issuer"]], self._vault.tokens(doc))
+            self._held[doc["_id"]] = Held(doc["generation"], credential, doc["exp_s"], doc["issuer"], doc["why"])

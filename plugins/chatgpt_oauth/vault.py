@@ -9,6 +9,7 @@ killed in between loses no chain: whoever takes over finds the file.
 import asyncio
 import logging
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ from typing import Any
 import msgspec
 from smartoken_plugins.chatgpt_oauth.issuer import Dead, Issuer, Tokens, Transient, account_of, refresh, shown
 
-from smartoken.plugin import StoreAway
+from smartoken.plugin import ConfigError, StoreAway
 
 log = logging.getLogger("smartoken.oauth")
 
 COLLECTION = "oauth_tokens"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")      # of an account here: it is part of keys and file names
 POLL_S = 0.1
 FOREIGN_CLAIM_S = 600    # a claim of another node is taken over after this; of a dead process of ours at once
 AGAIN_S = 2.0            # between two tries to store what an issuer has given
@@ -40,12 +42,30 @@ class Vault:
         """The opened tokens of a document."""
         return self._open(doc["_id"], doc["sealed"])
 
+    async def limits(self) -> dict[str, dict[str, Any]]:
+        """{account: what was last told of its limits}."""
+        return {doc["account_id"]: doc for doc in await self._store.find(COLLECTION, {"kind": "limits"})}
+
+    async def tell(self, id: str, at_ms: int, seen: dict[str, Any]) -> None:
+        """Keep what was told of an account's limits at `at_ms`; what is known of later stays."""
+        doc = {"_id": f"{id}:limits", "rev": 1, "kind": "limits", "account_id": id, "at_ms": at_ms, **seen}
+        old = await self._store.get(COLLECTION, doc["_id"])
+        if old is None:
+            await self._store.insert(COLLECTION, doc)
+        elif old["at_ms"] < at_ms:         # a lost race is another process's word, as good as ours
+            await self._store.replace(COLLECTION, doc | {"rev": old["rev"] + 1}, old["rev"])
+
     async def put(self, id: str, issuer: Issuer, tokens: Tokens) -> dict[str, Any]:
-        """A new account, or new tokens for one: a generation of its own, whatever was before."""
+        """A new account, or new tokens for one: a generation of its own, whatever was before. ConfigError for an id
+        that is no name. An account that was removed may come back: generations begin at the time, so that nothing of
+        its former life (claims, files, what processes hold) is taken for its own."""
+        if not NAME.fullmatch(id):
+            raise ConfigError("an account's name here is 1-64 letters, digits and . _ -, beginning with a letter or digit")
+        await self._give_back(f"{id}:limits")
         while True:
             old = await self._store.get(COLLECTION, id)
-            generation, rev = (old["generation"], old["rev"]) if old else (0, 0)
-            doc = self._doc(id, issuer.name, tokens, generation + 1, rev + 1)
+            generation, rev = (old["generation"], old["rev"]) if old else (_now_ms(), 0)
+            doc = self._doc(id, issuer, tokens, generation + 1, rev + 1)
             done = (await self._store.replace(COLLECTION, doc, old["rev"]) if old
                     else await self._store.insert(COLLECTION, doc))
             if done:
@@ -58,6 +78,8 @@ class Vault:
             if doc is None:
                 return None
             if await self._store.remove(COLLECTION, id, doc["rev"]):
+                await self._give_back(f"{id}:limits")
+                await self._give_back(f"{id}:{doc['generation'] - 1}")
                 return self.tokens(doc)
 
     async def renewed(self, id: str, generation: int, issuer: Issuer) -> dict[str, Any]:
@@ -114,7 +136,7 @@ class Vault:
 
     async def _stored(self, old: dict[str, Any], issuer: Issuer, tokens: Tokens) -> dict[str, Any]:
         """Until the store has them: they exist nowhere else but in our file."""
-        fresh = self._doc(old["_id"], issuer.name, tokens, old["generation"] + 1, old["rev"] + 1)
+        fresh = self._doc(old["_id"], issuer, tokens, old["generation"] + 1, old["rev"] + 1)
         while True:
             try:
                 if await self._store.replace(COLLECTION, fresh, old["rev"]):
@@ -127,14 +149,15 @@ class Vault:
                 log.warning("new tokens of '%s' wait in %s for the store: %s", old["_id"], self._folder, away)
                 await asyncio.sleep(AGAIN_S)
 
-    async def _give_back(self, claim_id: str) -> None:
-        claim = await self._store.get(COLLECTION, claim_id)
-        if claim is not None:
-            await self._store.remove(COLLECTION, claim_id, claim["rev"])
+    async def _give_back(self, doc_id: str) -> None:
+        """Remove a claim, or what was told of limits."""
+        doc = await self._store.get(COLLECTION, doc_id)
+        if doc is not None:
+            await self._store.remove(COLLECTION, doc_id, doc["rev"])
 
-    def _doc(self, id: str, issuer: str, tokens: Tokens, generation: int, rev: int) -> dict[str, Any]:
-        return {"_id": id, "rev": rev, "kind": "account", "issuer": issuer, "generation": generation, "state": "ok",
-                "why": "", "at_ms": _now_ms(), "sealed": self._seal(id, tokens), **shown(tokens)}
+    def _doc(self, id: str, issuer: Issuer, tokens: Tokens, generation: int, rev: int) -> dict[str, Any]:
+        return {"_id": id, "rev": rev, "kind": "account", "issuer": issuer.name, "generation": generation, "state": "ok",
+                "why": "", "at_ms": _now_ms(), "sealed": self._seal(id, tokens), **shown(issuer, tokens)}
 
     def _seal(self, id: str, tokens: Tokens) -> str:
         return self._sealer.seal(COLLECTION, id, "tokens", msgspec.json.encode(tokens).decode())
@@ -160,9 +183,9 @@ class Vault:
             os.close(folder)
 
 
-def credential_of(doc: dict[str, Any], tokens: Tokens) -> str:
+def credential_of(id: str, issuer: Issuer, tokens: Tokens) -> str:
     """What a channel gets as its credential: the account here, its id there, the access token."""
-    return f"{doc['_id']} {account_of(tokens) or '-'} {tokens.access_token}"
+    return f"{id} {account_of(issuer, tokens) or '-'} {tokens.access_token}"
 
 
 def _alive(pid: int) -> bool:

@@ -1,7 +1,8 @@
-"""Chains: one inserted row per entry, unique by (chain, seq) and by (chain, op). Nothing here updates or deletes."""
+"""Chains: one inserted row per entry, unique by (chain, seq) and by (chain, op). Nothing here updates, and only pruning deletes."""
 
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import msgspec
 from bson import Int64
@@ -72,6 +73,9 @@ class Chains:
     async def entries(self, chain: str, *, after: int = 0, limit: int = 1000) -> list[Entry]:
         cursor = self._rows.find({"chain": chain, "seq": {"$gt": Int64(after)}}).sort("seq", ASCENDING).limit(limit)
         return [_open(row) for row in await answer(cursor.to_list(limit))]
+
+    async def remove_entries(self, chain: str, seqs: Sequence[int]) -> None:
+        await answer(self._rows.delete_many({"chain": chain, "_id": {"$in": [_id(chain, seq) for seq in seqs]}}))
 
     async def chains(self, *, after: str = "", limit: int = 1000) -> list[str]:
         steps = [{"$match": {"chain": {"$gt": after}}}, {"$sort": {"chain": 1}}, {"$group": {"_id": "$chain"}},

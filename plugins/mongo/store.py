@@ -76,6 +76,7 @@ class MongoStore:
     async def close(self) -> None:
         client, self._client = self._client, None
         if client is not None:
+            await self._usage.close()
             await asyncio.to_thread(client.close)      # it says good-bye to the server, and would hold up everybody
 
     async def ping(self) -> None:
@@ -87,7 +88,7 @@ class MongoStore:
         return getattr(self, part)
 
     get, find, insert, replace, remove = map(_passed_on("_documents"), ("get", "find", "insert", "replace", "remove"))
-    append, head, entry_by_op, entries, chains = map(_passed_on("_chains"), (
-        "append", "head", "entry_by_op", "entries", "chains"))
+    append, head, entry_by_op, entries, remove_entries, chains = map(_passed_on("_chains"), (
+        "append", "head", "entry_by_op", "entries", "remove_entries", "chains"))
     put_usage, usage, usage_page, usage_sums, usage_cost_p = map(_passed_on("_usage"), (
         "put", "read", "page", "sums", "cost_p"))

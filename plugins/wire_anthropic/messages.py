@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from smartoken_plugins.wire_anthropic.openapi import OPENAPI
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai.chat import add_cost
 from smartoken_plugins.wire_openai.events import Dialect, EventReader, count_texts, events_of
@@ -224,4 +225,5 @@ def refuse_in_stream(refusal: Refusal, rid: str) -> bytes:
 
 WIRE = Wire(name=NAME, paths=(ROOT, COUNT), peek=peek, peek_at=peek_at, body=body, reader=reader, whole=whole,
             refuse=refuse, refuse_in_stream=refuse_in_stream, failure=failure, add_cost=add_cost, gather=gather, cap=cap,
-            pass_headers={b"anthropic-version": b"2023-06-01", b"anthropic-beta": b""}, rid_header="request-id")
+            pass_headers={b"anthropic-version": b"2023-06-01", b"anthropic-beta": b""}, rid_header="request-id",
+            openapi=OPENAPI)

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import msgspec
+from smartoken_plugins.wire_gemini.openapi import OPENAPI
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai.events import Dialect, EventReader, count_texts, events_of
 from smartoken_plugins.wire_openai.usage import HUGE
@@ -227,4 +228,4 @@ def _first(*values: int | None) -> int | None:
 
 WIRE = Wire(name=NAME, paths=(), prefixes=PREFIXES, peek=peek, peek_at=peek_at, body=body, reader=reader,
             whole=whole, refuse=refuse, refuse_in_stream=refuse_in_stream, failure=failure, add_cost=add_cost,
-            gather=gather, cap=cap)
+            gather=gather, cap=cap, openapi=OPENAPI)

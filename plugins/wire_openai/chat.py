@@ -49,7 +49,7 @@ def peek(data: bytes) -> Ask:
         options = read.table(fields, "stream_options")
         wanted = bytes(options.get("include_usage", b"")) == b"true"
     return Ask(wire=NAME, slug=slug, stream=stream, body=data, fields=fields, max_output=limit, choices=choices,
-               usage_wanted=wanted)
+               usage_wanted=wanted, session=read.session(fields))
 
 
 def cap(ask: Ask, tokens: int, quirks: Mapping[str, Any]) -> dict[str, msgspec.Raw]:
@@ -190,4 +190,4 @@ def add_cost(data: bytes, cost_u: int) -> bytes:
 WIRE = Wire(name=NAME, paths=("/v1/chat/completions",), peek=peek, body=body, reader=reader, whole=whole,
             refuse=errors.refuse, refuse_in_stream=errors.refuse_in_stream, failure=errors.failure, add_cost=add_cost,
             cap=cap, gather=gather, look=look, turns=TURNS,
-            openapi=openapi.CHAT)
+            openapi={"/v1/chat/completions": {"post": openapi.CHAT}})

@@ -60,4 +60,4 @@ def whole(data: bytes, ask: Ask, quirks: Mapping[str, Any]) -> tuple[Usage | Non
 WIRE = Wire(name=NAME, paths=("/v1/embeddings",), peek=peek, body=body, reader=reader, whole=whole,
             refuse=errors.refuse, refuse_in_stream=errors.refuse_in_stream, failure=errors.failure, add_cost=add_cost,
             insured=False,
-            openapi=openapi.EMBEDDINGS)
+            openapi={"/v1/embeddings": {"post": openapi.EMBEDDINGS}})

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai import errors, multipart
+from smartoken_plugins.wire_openai.openapi_works import IMAGES
 
 from smartoken.plugin import MADE, Ask, JobDoor, JobWire, Maker, Outgoing, Part, Result, Said
 
@@ -164,4 +165,5 @@ def _text(raw: msgspec.Raw) -> bytes:
 
 
 MAKER = Maker(submit=submit, read=said, failure=errors.failure)
-WIRE = JobWire(NAME, "image", (JobDoor(GENERATIONS, peek, whole, show), JobDoor(EDITS, peek_edit, whole, show)), MAKER)
+WIRE = JobWire(NAME, "image", (JobDoor(GENERATIONS, peek, whole, show), JobDoor(EDITS, peek_edit, whole, show)), MAKER,
+               IMAGES)

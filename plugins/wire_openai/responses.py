@@ -18,6 +18,7 @@ from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai import errors
 from smartoken_plugins.wire_openai.chat import add_cost
 from smartoken_plugins.wire_openai.events import EventReader, count_texts
+from smartoken_plugins.wire_openai.openapi_responses import OPENAPI
 from smartoken_plugins.wire_openai.responses_stream import DIALECT, failed, gather
 from smartoken_plugins.wire_openai.usage import usage_of
 
@@ -25,6 +26,7 @@ from smartoken.plugin import Ask, Failure, Refusal, Usage, Wire, refuse
 
 NAME = "openai.responses"
 ROOT, COUNT = "/v1/responses", "/v1/responses/input_tokens"
+FOREIGN_SEAL = "invalid_encrypted_content"
 TEXTS = frozenset({"text", "arguments", "input", "refusal"})
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.encode
@@ -45,7 +47,7 @@ def peek(data: bytes) -> Ask:
     follows = read.word(fields, "previous_response_id")
     affinity = NAME if b"encrypted_content" in data else ""
     return Ask(wire=NAME, slug=slug, stream=read.flag(fields, "stream"), body=data, fields=fields, max_output=limit,
-               follows=follows, affinity=affinity)
+               follows=follows, affinity=affinity, session=read.session(fields))
 
 
 def peek_at(method: str, path: str, query: str, data: bytes) -> Ask:
@@ -98,6 +100,16 @@ def fit(fields: Mapping[str, msgspec.Raw], quirks: Mapping[str, Any]) -> Mapping
         if bytes(fields.get("tools", b"[]")) == b"[]":
             fields.pop("parallel_tool_calls", None)
     return fields
+
+
+def forget(ask: Ask, failure: Failure) -> dict[str, msgspec.Raw] | None:
+    """Without the reasoning that another account sealed: what a conversation says stands in its other items. Whole
+    items go, since one without its seal is only a name that nobody kept."""
+    items = _decode(ask.fields["input"]) if "input" in ask.fields else None
+    if failure.code != FOREIGN_SEAL or not isinstance(items, list):
+        return None
+    kept = [item for item in items if not (isinstance(item, dict) and item.get("type") == "reasoning")]
+    return None if len(kept) == len(items) else {**ask.fields, "input": read.raw(kept)}
 
 
 def _as_items(given: msgspec.Raw) -> msgspec.Raw:
@@ -168,4 +180,5 @@ def _not_allowed() -> Refusal:
 
 WIRE = Wire(name=NAME, paths=(ROOT, COUNT), prefixes=(f"{ROOT}/",), methods=("POST", "GET", "DELETE"), peek=peek,
             peek_at=peek_at, body=body, reader=reader, whole=whole, refuse=errors.refuse, gather=gather,
-            refuse_in_stream=refuse_in_stream, failure=errors.failure, add_cost=add_cost, answer_id=answer_id, cap=cap)
+            refuse_in_stream=refuse_in_stream, failure=errors.failure, add_cost=add_cost, answer_id=answer_id, cap=cap,
+            forget=forget, openapi=OPENAPI)

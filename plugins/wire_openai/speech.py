@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai import errors
-from smartoken_plugins.wire_openai.openapi import EVENTS, TEXT, asked, table
+from smartoken_plugins.wire_openai.openapi import COUNT, MODEL, REPEAT, TEXT, THROUGH, asked, either, events, table
 from smartoken_plugins.wire_openai.tap import Tap
 from smartoken_plugins.wire_openai.usage import usage_of
 
@@ -152,21 +152,28 @@ def no_words(refusal: Any, rid: str) -> bytes:
     return b""
 
 
+_EVENT = either(
+    table({"type": {"const": "speech.audio.delta"}, "audio": {"type": "string", "description": "base64"}},
+          "type", "audio"),
+    table({"type": {"const": "speech.audio.done"}, "usage": table({
+        "input_tokens": COUNT, "output_tokens": COUNT, "total_tokens": COUNT})}, "type"), title="SpeechEvent")
 OPERATION = {
-    "summary": "Text to speech", "tags": ["Audio"],
+    "summary": "Text to speech", "tags": ["Audio"], "errors": ("key", "relayed", "voice"), "parameters": [REPEAT],
     "description": "Audio as it is made. `voice` is a name of the model's, or the id of a voice of your own.",
     "requestBody": asked(table({
-        "model": TEXT, "input": {"type": "string", "minLength": 1, "maxLength": INPUT_MAX},
-        "voice": {"anyOf": [TEXT, table({"id": TEXT}, "id")]},
+        "model": MODEL, "input": {"type": "string", "minLength": 1, "maxLength": INPUT_MAX},
+        "voice": either(TEXT, table({"id": TEXT}, "id")), "instructions": {"type": "string"},
         "response_format": {"enum": list(TYPES)}, "speed": {"type": ["number", "null"], "minimum": 0.25, "maximum": 4},
-        "stream_format": {"enum": ["audio", "sse"]}}, "model", "input", "voice"),
+        "stream_format": {"enum": ["audio", "sse"]}}, "model", "input", "voice", title="SpeechRequest", says=THROUGH),
         {"model": "{speech}", "input": "Hello!", "voice": "alloy"}),
-    "responses": {"200": {"description": "The audio", "content": {
+    "responses": {"200": {"description": "The audio, or its events (`stream_format: sse`)", "content": {
         **{kind.decode(): {"schema": {"type": "string", "format": "binary"}} for kind in TYPES.values()},
-        "text/event-stream": EVENTS}}},
+        "text/event-stream": events(_EVENT, 'data: {"type":"speech.audio.delta","audio":"//uQxAAA"}\n\ndata: '
+                                    '{"type":"speech.audio.done","usage":{"input_tokens":14,"output_tokens":101,'
+                                    '"total_tokens":115}}\n\n')}}},
 }
 
 WIRE = Wire(name=NAME, paths=("/v1/audio/speech",), peek=peek, body=body, reader=reader, whole=whole,
             refuse=errors.refuse, refuse_in_stream=no_words, failure=errors.failure, answer_type=answer_type,
             insured=False,
-            openapi=OPERATION)
+            openapi={"/v1/audio/speech": {"post": OPERATION}})

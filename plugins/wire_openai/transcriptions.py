@@ -11,7 +11,19 @@ from typing import Any
 import msgspec
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai import errors, multipart
-from smartoken_plugins.wire_openai.openapi import EVENTS, TEXT, answer, table
+from smartoken_plugins.wire_openai.openapi import (
+    COUNT,
+    MODEL,
+    NULL,
+    REPEAT,
+    STRING,
+    THROUGH,
+    answer,
+    either,
+    events,
+    many,
+    table,
+)
 from smartoken_plugins.wire_openai.tap import Tap
 from smartoken_plugins.wire_openai.usage import usage_of
 
@@ -111,17 +123,29 @@ def answer_type(ask: Ask, upstream: bytes) -> bytes:
     return b"text/plain; charset=utf-8" if _format(ask) in ("text", "srt", "vtt") else b"application/json"
 
 
+_USAGE = either(table({"type": {"const": "duration"}, "seconds": {"type": "number", "minimum": 0}}, "type", "seconds"),
+                table({"type": {"const": "tokens"}, "input_tokens": COUNT, "output_tokens": COUNT,
+                       "total_tokens": COUNT}, "type", "input_tokens", "output_tokens"), NULL)
+_ANSWER = table({"text": STRING, "usage": _USAGE, "language": STRING, "duration": {"type": "number"},
+                 "segments": many(table({})), "words": many(table({}))}, "text", title="Transcription", says=THROUGH)
+_EVENT = either(table({"type": {"enum": ["transcript.text.delta"]}, "delta": STRING}, "type", "delta"),
+                table({"type": {"enum": ["transcript.text.done"]}, "text": STRING, "usage": _USAGE}, "type", "text"),
+                table({"type": {"enum": ["transcript.text.segment"]}, "text": STRING}, "type"),
+                title="TranscriptionEvent")
 OPERATION = {
-    "summary": "Speech to text", "tags": ["Audio"],
+    "summary": "Speech to text", "tags": ["Audio"], "errors": ("key", "relayed"), "parameters": [REPEAT],
+    "description": "The recording and every other part go on as they came.",
     "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": table({
-        "file": {"type": "string", "format": "binary", "minLength": 1}, "model": TEXT,
-        "response_format": {"enum": list(FORMATS)},
-        "stream": {"enum": ["true", "false"]}, "language": {"type": "string"}}, "file", "model")}}},
-    "responses": answer(table({"text": {"type": "string"}, "usage": {"type": "object"}}, "text"), "The text",
-                        **{"text/plain": {"schema": {"type": "string"}}, "text/event-stream": EVENTS}),
+        "file": {"type": "string", "format": "binary", "minLength": 1}, "model": MODEL,
+        "response_format": {"enum": list(FORMATS)}, "stream": {"enum": ["true", "false"]}, "language": STRING,
+        "prompt": STRING}, "file", "model", title="TranscriptionForm", says=THROUGH)}}},
+    "responses": answer(_ANSWER, "The text", {"text": "Hello!", "usage": {"type": "duration", "seconds": 2}}, **{
+        "text/plain": {"schema": STRING, "example": "Hello!"},
+        "text/event-stream": events(_EVENT, 'data: {"type":"transcript.text.delta","delta":"Hello!"}\n\ndata: '
+                                    '{"type":"transcript.text.done","text":"Hello!"}\n\n')}),
 }
 
 WIRE = Wire(name=NAME, paths=("/v1/audio/transcriptions",), peek=peek, body=body, reader=reader, whole=whole,
             refuse=errors.refuse, refuse_in_stream=errors.refuse_in_stream, failure=errors.failure,
             answer_type=answer_type, insured=False, content_type=f"multipart/form-data; boundary={BOUNDARY}",
-            openapi=OPERATION)
+            openapi={"/v1/audio/transcriptions": {"post": OPERATION}})

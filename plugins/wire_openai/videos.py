@@ -11,6 +11,7 @@ import msgspec
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai import errors
 from smartoken_plugins.wire_openai.images import form_of
+from smartoken_plugins.wire_openai.openapi_works import VIDEOS as described
 
 from smartoken.plugin import Ask, JobDoor, JobWire
 
@@ -101,4 +102,4 @@ def _usage(job: Any) -> dict[str, Any]:
 
 
 WIRE = JobWire(NAME, "video", (JobDoor(GENERATIONS, peek, whole, show),
-                               JobDoor(VIDEOS, peek_openai, whole, show_openai, waits=False)))
+                               JobDoor(VIDEOS, peek_openai, whole, show_openai, waits=False)), openapi=described)

@@ -132,4 +132,4 @@ def _within(fields: Mapping[str, msgspec.Raw], name: str, low: int, high: int) -
 WIRE = Wire(name=NAME, paths=("/api/v1/chat/completions",), peek=peek, body=body, reader=Reader, whole=chat.whole,
             refuse=errors.refuse, refuse_in_stream=errors.refuse_in_stream, failure=errors.failure, tell=tell,
             cap=chat.cap, rid_header=TRACE, look=look, turns=TURNS,
-            openapi=SOLQUIR_CHAT)
+            openapi={"/api/v1/chat/completions": {"post": SOLQUIR_CHAT}})

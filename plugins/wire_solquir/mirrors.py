@@ -11,7 +11,8 @@ from smartoken.plugin import Wire
 def mirror(wire: Wire) -> Wire:
     """`/v1/x` as `/api/v1/x`."""
     return replace(wire, name=f"solquir.{wire.name.partition('.')[2]}", rid_header=TRACE,
-                   paths=tuple(f"/api{path}" for path in wire.paths))
+                   paths=tuple(f"/api{path}" for path in wire.paths),
+                   openapi={f"/api{path}": operations for path, operations in wire.openapi.items()})
 
 
 WIRES = (mirror(embeddings.WIRE), mirror(speech.WIRE), mirror(transcriptions.WIRE))

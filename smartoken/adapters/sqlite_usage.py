@@ -9,11 +9,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from smartoken.domain.usage import SUM_FIELDS, USAGE_FIELDS, UsageRecord, UsageSum, regroup, sum_of
 
 # The smallest table that knows all the fields asked for answers; the last knows them all.
 SUMS = {"sums_by_model": ("day", "model", "channel"), "sums_by_acct": ("day", "acct"), "sums": SUM_FIELDS}
+# Thousands of accounts over months would be many rows: sums_by_acct of whole weeks once more, by their first day.
+WEEKS, WEEK = "sums_by_acct_weeks", 7
+_TABLES = {**SUMS, WEEKS: SUMS["sums_by_acct"]}
 HALF = 1_000_000_000           # sums of money are kept in two halves: one column might pass int64
 _COUNTS = ("input", "output", "cache_read", "cache_write", "images", "video_ms", "characters")
 _SUMMED = ("calls", "failed", *_COUNTS, "cost_hi", "cost_lo", "upstream_hi", "upstream_lo", "total_ms")
@@ -32,7 +36,10 @@ SCHEMA = (
     "CREATE INDEX IF NOT EXISTS usage_acct ON usage (acct, rid, at_ms, cost_p)",
     *(f"CREATE INDEX IF NOT EXISTS usage_{name} ON usage ({name}, rid)" for name in _LOOKED_UP),
     *(f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(f'{name} NOT NULL' for name in (*fields, *_SUMMED))},"
-      f" PRIMARY KEY ({', '.join(fields)})) WITHOUT ROWID" for table, fields in SUMS.items()),
+      f" PRIMARY KEY ({', '.join(fields)})) WITHOUT ROWID" for table, fields in _TABLES.items()),
+    # A store that is older than the weeks gets them from its days.
+    f"INSERT INTO {WEEKS} SELECT day - day % {WEEK}, acct, {', '.join(f'SUM({name})' for name in _SUMMED)}"
+    f" FROM sums_by_acct WHERE NOT EXISTS (SELECT 1 FROM {WEEKS}) GROUP BY day - day % {WEEK}, acct",
     *(f"CREATE INDEX IF NOT EXISTS sums_{name} ON sums ({name}, day)" for name in ("acct", "key")),
 )
 
@@ -47,12 +54,13 @@ def put(connection: sqlite3.Connection, records: Sequence[UsageRecord], rows: Se
     """Store those whose rid is new, add them to the sums, say how many. Inside a transaction of the caller's."""
     fresh = [record for record, row in zip(records, rows, strict=True) if connection.execute(_INSERT, row).rowcount]
     sums = [sum_of(record) for record in fresh]
-    for table, fields in SUMS.items():
+    weeks = [structs.replace(one, day=one.day - one.day % WEEK) for one in regroup(sums, _TABLES[WEEKS])]
+    for table, fields in _TABLES.items():
         columns = (*fields, *_SUMMED)
         connection.executemany(
             f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))}) ON CONFLICT DO UPDATE"
             f" SET {', '.join(f'{name} = {name} + excluded.{name}' for name in _SUMMED)}",
-            [_columns_of(one, fields) for one in regroup(sums, fields)])
+            [_columns_of(one, fields) for one in regroup(weeks if table == WEEKS else sums, fields)])
     return len(fresh)
 
 
@@ -74,11 +82,18 @@ def sums(connection: sqlite3.Connection, by: Sequence[str], where: Mapping[str, 
     if not needed <= set(SUM_FIELDS):
         raise ValueError(f"cannot sum by {sorted(needed - set(SUM_FIELDS))}; known: {SUM_FIELDS}")
     table = next(name for name, fields in SUMS.items() if needed <= set(fields))
-    tests = ["day >= ?", "day < ?", *(f"{field} = ?" for field in where)]
+    ranges = [(table, since_day, until_day)]
+    first, last = -(-since_day // WEEK) * WEEK, until_day // WEEK * WEEK
+    if table == "sums_by_acct" and "day" not in by and first < last:
+        ranges = [(table, since_day, first), (WEEKS, first, last), (table, last, until_day)]
+    columns = ", ".join([*by, *_SUMMED])
+    tests = "".join(f" AND {field} = ?" for field in where)
+    source = " UNION ALL ".join(f"SELECT {columns} FROM {one} WHERE day >= ? AND day < ?{tests}" for one, _, _ in ranges)
+    values = [value for _, begin, end in ranges for value in (begin, end, *map(str, where.values()))]
     order = ", ".join(by) if by and by[0] == "day" else f"SUM(cost_hi) + SUM(cost_lo) / {HALF}.0 DESC, SUM(calls) DESC"
-    sql = (f"SELECT {', '.join([*by, *(f'SUM({name})' for name in _SUMMED)])} FROM {table}"
-           f" WHERE {' AND '.join(tests)}{' GROUP BY ' + ', '.join(by) if by else ''} ORDER BY {order} LIMIT ?")
-    rows = connection.execute(sql, (since_day, until_day, *map(str, where.values()), limit)).fetchall()
+    sql = (f"SELECT {', '.join([*by, *(f'SUM({name})' for name in _SUMMED)])} FROM ({source})"
+           f"{' GROUP BY ' + ', '.join(by) if by else ''} ORDER BY {order} LIMIT ?")
+    rows = connection.execute(sql, (*values, limit)).fetchall()
     return [_sum_of((*by, *_SUMMED), row) for row in rows if row[len(by)] is not None]
 
 

@@ -148,10 +148,12 @@ def _secrets(conf: "Conf") -> tuple[str, str]:
 
 
 def _port(conf: "Conf") -> tuple[str, str]:
-    from smartoken.supervisor import hold_port
+    from smartoken.supervisor import hold_admin_port, hold_port
 
-    with hold_port(conf.server.host, conf.server.port) as held:
-        return OK, f"{conf.server.host}:{held.getsockname()[1]} is free"
+    here = conf.server
+    with hold_port(here.host, here.port) as held, hold_admin_port(here.admin_host, here.admin_port, conf.file):
+        admin = f", {here.admin_host}:{here.admin_port} too" if here.admin_port else ""
+        return OK, f"{here.host}:{held.getsockname()[1]} is free{admin}"
 
 
 def _clock(conf: "Conf") -> tuple[str, str]:

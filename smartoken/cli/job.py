@@ -12,7 +12,7 @@ TRIES = 5
 
 
 def register(app: typer.Typer) -> None:
-    commands = typer.Typer(no_args_is_help=True, help="Pictures and films in the making.")
+    commands = typer.Typer(no_args_is_help=True, help="Pictures, films and voices in the making.")
     app.add_typer(commands, name="job")
     commands.command("list")(list_jobs)
     for command in (show, release, found):

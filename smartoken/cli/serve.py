@@ -30,7 +30,9 @@ def _serve(workers: int | None, demo: bool) -> int:
     from smartoken.conf import load
 
     conf = load()
-    with supervisor.hold_port(conf.server.host, conf.server.port) as held:
+    here = conf.server
+    with (supervisor.hold_port(here.host, here.port) as held,
+          supervisor.hold_admin_port(here.admin_host, here.admin_port, conf.file)):
         os.environ["PORT"] = str(held.getsockname()[1])
         conf = load()
         count = workers or conf.server.workers

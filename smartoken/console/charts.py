@@ -1,5 +1,6 @@
 """Usage by day as the data of one stacked chart, which static/app.js draws: the largest few, and all others as one."""
 
+import asyncio
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from smartoken.web.admin.desk import Desk
 DAY_S = 86_400
 SHOWN = 5                      # the largest; the rest is one
 LARGEST = 10                   # accounts whose keys are looked at where no account was named
+ADDED = ("calls", "failed", "tokens", "input", "output", "cache_read", "cost_p", "upstream_p", "margin_p", "total_ms")
 
 Band = tuple[str, list[int]]   # a name and its value on each day
 
@@ -27,27 +29,33 @@ def stacked(sums: Sequence[dict[str, Any]], field: str, measure: str, since_day:
 
 
 async def by_bands(desk: Desk, field: str, measure: str, days: str, rest: str = "others",
-                   **where: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(chart, sums by `field` as usage.sums gives them) over any number of accounts and keys: a query a band, so that
-    a chart over ten thousand keys reads no more than one over ten. `where` as usage.Filter."""
+                   **where: str) -> tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]]:
+    """(chart, sums by `field` as usage.sums gives them, sums by day) over any number of accounts and keys: a query a
+    band, so that a chart over ten thousand keys reads no more than one over ten. `where` as usage.Filter."""
     def ask(by: str, **more: str) -> Any:
         return usage.sums(desk, usage.SumsQuery(by=by, days=days, **{**where, **more}))
 
-    whole = await ask("day")
-    since, until = whole["since_day"], whole["until_day"]
     named = where.get("acct") or where.get("key")
-    parts = await (_keys(ask) if field == "key" and not named else ask(field))
+    whole, parts = await asyncio.gather(ask("day"), _keys(ask) if field == "key" and not named else ask(field))
+    since, until = whole["since_day"], whole["until_day"]
     # An empty name would be no filter: what has none falls to the others.
     largest = sorted((one for one in parts["sums"] if one[field]), key=lambda one: -one[measure])[:SHOWN]
-    bands = [(one[field], _line((await ask("day", **{field: one[field]}))["sums"], measure, since, until))
-             for one in largest]
-    return _chart(bands, _line(whole["sums"], measure, since, until), measure, since, until, rest), parts
+    by_day = await asyncio.gather(*(ask("day", **{field: one[field]}) for one in largest))
+    bands = [(one[field], _line(found["sums"], measure, since, until))
+             for one, found in zip(largest, by_day, strict=True)]
+    return _chart(bands, _line(whole["sums"], measure, since, until), measure, since, until, rest), parts, whole["sums"]
+
+
+def total(by_day: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """Sums by day as one."""
+    return {name: sum(one.get(name, 0) for one in by_day) for name in ADDED}
 
 
 async def _keys(ask: Any) -> dict[str, Any]:
     """Keys of the LARGEST accounts: sums over all of ten thousand keys would read every row of the sums."""
     accounts = await ask("acct")
-    found = [one for account in accounts["sums"][:LARGEST] for one in (await ask("key", acct=account["acct"]))["sums"]]
+    keys = await asyncio.gather(*(ask("key", acct=account["acct"]) for account in accounts["sums"][:LARGEST]))
+    found = [one for some in keys for one in some["sums"]]
     return {**accounts, "by": ["key"], "sums": sorted(found, key=lambda one: (-one.get("cost_p", 0), -one["calls"]))}
 
 

@@ -11,7 +11,7 @@ from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError
 
 from smartoken.console import figures, files
-from smartoken.console.nav import MENU
+from smartoken.console.nav import menu
 from smartoken.console.widgets import Widgets
 from smartoken.domain.trace import new_rid
 from smartoken.errors import Refusal
@@ -35,6 +35,9 @@ DONE = {"saved": "Saved. It is in force on every node within 3 seconds.", "creat
         "second-factor": "The second factor was changed.", "ended": "Those sessions were ended.",
         "welcome": "Welcome. Create a key, or try a model in the playground.",
         "redeemed": "Redeemed. The credit is on your account.",
+        "signed-in": "The account is signed in. Use it on a channel by the credential that stands beside it.",
+        "given-up": "Signed out there, and forgotten here.",
+        "forgotten": "Forgotten here, but the issuer could not be told: sign out there, too.",
         "redeemed-before": "You had redeemed this voucher before; nothing changed."}
 
 
@@ -105,7 +108,7 @@ class Page(Signed):
         theme = self.get_cookie("theme", "")
         done = self.get_query_argument("done", "")
         names.update(
-            who=self.who, key=self.key, menu=MENU, languages=LANGUAGES, lang=self.locale.code,
+            who=self.who, key=self.key, menu=menu(self.gateway.registry), languages=LANGUAGES, lang=self.locale.code,
             theme=theme if theme in THEMES else "", asset=files.url, icon=icon, link=link,
             w=Widgets(self.locale), n=figures, when=when, day=figures.day, done=DONE.get(done, ""), refusal=None,
             title="", csrf=self.who.csrf if self.who else "", money=self.who is not None and self.who.may("money.read"),

@@ -113,5 +113,6 @@ def _lines(model: Model) -> list[Line]:
         case _:
             audio = [Line("Characters", price.characters_u, "per 1M characters"),
                      Line("Audio", price.audio_second_u, "per second of audio")]
-            return [line for line in audio if line.amount_u] or [*tokens,
-                                                                 Line("Output", price.output_u, "per 1M tokens")]
+            spoken = [line for line in audio if line.amount_u] or [*tokens,
+                                                                   Line("Output", price.output_u, "per 1M tokens")]
+            return [*spoken, Line("Voice clone", price.voice_u, "per voice")] if price.voice_u else spoken

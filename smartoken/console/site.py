@@ -53,7 +53,7 @@ class Site(Page):
         names = super().get_template_namespace()
         names.update(bar=[place for place in BAR if self.who or not place.mine], base_url=self.base_url, url=url,
                      sign_up_open=self.sign_up_open, model_url=model_url, types=shelf.TYPES, scripts=(), about="",
-                     site=True, operator=self.who is not None and self.who.role != "user")
+                     site=True, operator=self.who is not None and self.who.role != "user" and not self.gateway.conf.server.admin_port)
         return names
 
     def finish(self, chunk: Any = None) -> Any:

@@ -7,11 +7,11 @@ from typing import Any
 from tornado.escape import xhtml_escape
 from tornado.locale import Locale
 
-TONES = {"ok": "good", "active": "good", "up": "good", "cut": "warn", "broken": "bad", "failed": "bad",
+TONES = {"ok": "good", "signed in": "good", "active": "good", "up": "good", "cut": "warn", "broken": "bad", "failed": "bad",
          "refused": "warn",
          "killed": "bad", "void": "", "suspended": "bad", "revoked": "bad", "expired": "warn", "off": "",
          "resting": "warn", "being tried": "warn",
-         "out of service": "bad", "down": "bad", "hidden": ""}
+         "out of service": "bad", "must sign in again": "bad", "down": "bad", "hidden": ""}
 
 
 class Widgets:
@@ -21,16 +21,17 @@ class Widgets:
         self._ = locale.translate
 
     def text(self, name: str, label: str, value: Any = "", hint: str = "", *, type: str = "text", cls: str = "",
-             prefix: str = "", required: bool = False, wide: bool = False, **more: Any) -> str:
-        """One line of text. `hint` is plain text below it; `more` are attributes (`_` becomes `-`)."""
+             prefix: str = "", required: bool = False, wide: bool = False, wrong: str = "", **more: Any) -> str:
+        """One line of text. `hint` is plain text below it, `wrong` what is wrong with it; `more` are attributes (`_`
+        becomes `-`)."""
         id = more.pop("id", f"f-{name}")
         attributes = _attributes({"id": id, "name": name, "type": type, "class": cls or None,
                                   "value": "" if value is None else value, "required": required,
-                                  "aria-describedby": f"h-{id}" if hint else None, **more})
+                                  **_described(id, hint, wrong), **more})
         field = f"<input {attributes}>"
         if prefix:
             field = f'<div class="affix"><span aria-hidden="true">{_(prefix)}</span>{field}</div>'
-        return _field(name, label, field, hint, wide, id)
+        return _field(name, label, field, hint, wide, id, wrong)
 
     def number(self, name: str, label: str, value: Any = "", hint: str = "", **more: Any) -> str:
         """A whole number; 0 is shown as empty where the hint says that 0 is no limit."""
@@ -40,20 +41,20 @@ class Widgets:
         """An amount in USD, as text, so that it stays exact."""
         return self.text(name, label, value, hint, prefix="$", inputmode="decimal", autocomplete="off", **more)
 
-    def area(self, name: str, label: str, value: str = "", hint: str = "", *, wide: bool = True, **more: Any) -> str:
+    def area(self, name: str, label: str, value: str = "", hint: str = "", *, wide: bool = True, wrong: str = "",
+             **more: Any) -> str:
         """Several lines."""
-        attributes = _attributes({"id": f"f-{name}", "name": name, "aria-describedby": f"h-f-{name}" if hint else None,
-                                  **more})
-        return _field(name, label, f"<textarea {attributes}>{_(value)}</textarea>", hint, wide)
+        attributes = _attributes({"id": f"f-{name}", "name": name, "class": more.pop("cls", None),
+                                  **_described(f"f-{name}", hint, wrong), **more})
+        return _field(name, label, f"<textarea {attributes}>{_(value)}</textarea>", hint, wide, wrong=wrong)
 
     def select(self, name: str, label: str, options: Iterable[tuple[str, str]], value: str = "", hint: str = "",
-               **more: Any) -> str:
+               wrong: str = "", **more: Any) -> str:
         """One of a few: (value, label)."""
-        attributes = _attributes({"id": f"f-{name}", "name": name, "aria-describedby": f"h-f-{name}" if hint else None,
-                                  **more})
+        attributes = _attributes({"id": f"f-{name}", "name": name, **_described(f"f-{name}", hint, wrong), **more})
         rows = "".join(f'<option value="{_(key)}"{" selected" if key == value else ""}>{_(text)}</option>'
                        for key, text in options)
-        return _field(name, label, f"<select {attributes}>{rows}</select>", hint, False)
+        return _field(name, label, f"<select {attributes}>{rows}</select>", hint, False, wrong=wrong)
 
     def check(self, name: str, label: str, on: bool = False, hint: str = "", *, value: str = "1", id: str = "",
               **more: Any) -> str:
@@ -64,13 +65,34 @@ class Widgets:
         return f'<div class="check"><input {attributes}><label for="{_(id)}">{_(label)}{said}</label></div>'
 
     def boxes(self, name: str, label: str, options: Iterable[tuple[str, str]], chosen: Iterable[str],
-              hint: str = "") -> str:
+              hint: str = "", wrong: str = "") -> str:
         """Any of a few, each a box of the same name."""
         rows = "".join(self.check(name, text, key in set(chosen), value=key, id=f"f-{name}-{key}")
                        for key, text in options)
-        said = f'<span class="hint">{_(hint)}</span>' if hint else ""
+        said = (f'<span class="hint">{_(hint)}</span>' if hint else "") + _wrong(f"f-{name}", wrong)
         return (f'<div class="field full" role="group" aria-label="{_(label)}"><span class="legend small">{_(label)}'
                 f'</span><div class="boxes">{rows}</div>{said}</div>')
+
+    def rule_field(self, field: Any, prefix: str, value: Any, options: Iterable[tuple[str, str]],
+                   wrong: Mapping[str, str]) -> str:
+        """A field of console/rules.py, by its kind. `wrong` is {name in the form: what is said beside it}."""
+        name, label, hint = prefix + field.name, self._(field.label), self._(field.hint) if field.hint else ""
+        said = self._(wrong[name]) if name in wrong else ""
+        match field.kind:
+            case "yesno":
+                rows = [("", "–"), ("yes", self._("yes")), ("no", self._("no"))]
+                return self.select(name, label, rows, value, hint, wrong=said)
+            case "choice":
+                return self.select(name, label, options, value, hint, wrong=said)
+            case "many":
+                return self.boxes(name, label, options, value, hint, wrong=said) if options else ""
+            case "lines":
+                return self.area(name, label, value, hint, wrong=said, cls="mono", rows=4, spellcheck="false")
+            case "usd":
+                return self.usd(name, label, value, hint, wrong=said)
+            case "number":
+                return self.number(name, label, value, hint, wrong=said)
+        return self.text(name, label, value, hint, wrong=said, wide=field.kind == "text" or field.name in ("pick", "keywords"), autocomplete="off")
 
     def badge(self, word: str, tone: str | None = None) -> str:
         """A state as a coloured word, translated."""
@@ -81,6 +103,12 @@ class Widgets:
         """A sentence in a box."""
         role = "alert" if tone in ("bad", "warn") else "status"
         return f'<div class="note {tone}" role="{role}">{icon}<div><p>{_(text)}</p></div></div>'
+
+    def bar(self, share: float, label: str = "", *, fills: bool = False) -> str:
+        """A share from 0 to 1 as a meter; one that `fills` is no good news at its end."""
+        warns = ' low="0.75" high="0.95" optimum="0"' if fills else ""
+        named = f' aria-label="{_(label)}"' if label else ""
+        return f'<meter min="0" max="1"{warns}{named} value="{min(1.0, max(0.0, share)):.4f}">{share:.0%}</meter>'
 
 
 def _(text: Any) -> str:
@@ -93,8 +121,18 @@ def _attributes(given: Mapping[str, Any]) -> str:
                     for name, value in given.items() if value is not None and value is not False)
 
 
-def _field(name: str, label: str, field: str, hint: str, wide: bool, id: str = "") -> str:
+def _described(id: str, hint: str, wrong: str) -> dict[str, Any]:
+    """What a screen reader is to read with a field."""
+    ids = " ".join([*([f"e-{id}"] if wrong else []), *([f"h-{id}"] if hint else [])])
+    return {"aria-describedby": ids or None, "aria-invalid": "true" if wrong else None}
+
+
+def _wrong(id: str, wrong: str) -> str:
+    return f'<span class="wrong" id="e-{_(id)}">{_(wrong)}</span>' if wrong else ""
+
+
+def _field(name: str, label: str, field: str, hint: str, wide: bool, id: str = "", wrong: str = "") -> str:
     id = id or f"f-{name}"
-    said = f'<span class="hint" id="h-{_(id)}">{_(hint)}</span>' if hint else ""
+    said = _wrong(id, wrong) + (f'<span class="hint" id="h-{_(id)}">{_(hint)}</span>' if hint else "")
     return (f'<div class="field{" full" if wide else ""}"><label for="{_(id)}">{_(label)}</label>{field}{said}'
             "</div>")

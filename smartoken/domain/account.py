@@ -235,9 +235,13 @@ def _refund(state: State, rid: str, parts: dict[str, int], at_ms: int, **_: Any)
         _give_back(state, name, amount_u, at_ms)
 
 
+def _prune(state: State, runs: list[list[Any]]) -> None:
+    """Says which entries were taken away (engine/prune.py); the books stay as they are."""
+
+
 KINDS = {"topup": _topup, "adjust": _adjust, "redeem": _redeem, "expire": _expire, "lease": _lease, "grow": _grow,
          "flush": _flush, "close": _close, "reap": _reap, "pend": _pend, "post": _post_pend, "void": _void,
-         "refund": _refund}
+         "refund": _refund, "prune": _prune}
 
 
 def apply(state: State, kind: str, delta: Mapping[str, Any]) -> State:

@@ -21,6 +21,7 @@ replaces, and only the `owner`, until `until_ms`, may make one; a job whose owne
 
 import msgspec
 
+from smartoken.domain.offer import units
 from smartoken.domain.usage import Attempt
 
 NEW, SENDING, RUNNING, UNKNOWN, MADE, STORED = "new", "sending", "running", "unknown", "made", "stored"
@@ -69,7 +70,7 @@ class Fault(msgspec.Struct, omit_defaults=True):
 class Job(msgspec.Struct, kw_only=True):
     """See the module. Times are wall-clock milliseconds; `fields` is the client's body as JSON text.
 
-    `unit_u` is the price in µUSD of one image or one second, fixed when the job was made; `held_u` is what is pending.
+    `unit_u` is the price in µUSD of one image, one second or one voice, fixed when the job was made; `held_u` is what is pending.
     `files`: the body had files, which are in no store, so a job that nobody sent in time cannot be sent by another.
     `until_ms` ends the owner's claim, and is also when a job that nobody need look at is due again.
     """
@@ -140,13 +141,15 @@ def from_store(doc: dict) -> Job:
 
 def full_cost_p(job: Job) -> int:
     """pUSD if all that was asked for is delivered: what is pending for it."""
-    return job.unit_u * 1_000_000 * (job.images if job.kind == "image" else job.seconds)
+    return job.unit_u * 1_000_000 * units(job, job.kind)
 
 
 def cost_p(job: Job, video_ms: int | None) -> int:
     """pUSD of what was kept: images by their number, a film by the length that the upstream billed, up to what was
-    asked for (never more than is pending)."""
+    asked for (never more than is pending), a voice whole."""
     if job.kind == "image":
         return job.unit_u * 1_000_000 * min(len(job.kept), job.images)
+    if job.kind == "voice":
+        return job.unit_u * 1_000_000
     asked_ms = job.seconds * 1000
     return job.unit_u * 1000 * (asked_ms if video_ms is None else max(0, min(video_ms, asked_ms)))

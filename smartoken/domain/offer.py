@@ -13,14 +13,21 @@ MOST_IMAGES = 10  # in one call, unless the model's setting `max_images` says ot
 
 def fit(model: Model, ask, kind: str):
     """The Ask with sizes and the like as the model's lists spell them; Refusal 400 naming the allowed values."""
-    return _image(model, ask) if kind == "image" else _video(model, ask)
+    return _FITS[kind](model, ask)
 
 
 def unit_u(model: Model, ask, kind: str) -> int:
-    """µUSD of one image, or of one second, of what was asked for."""
+    """µUSD of one image, of one second, or of one voice, as it was asked for."""
     if kind == "image":
         return image_u(model.price, ask.size, ask.quality)
+    if kind == "voice":
+        return model.price.voice_u
     return model.price.video_second_u[ask.resolution]
+
+
+def units(ask, kind: str) -> int:
+    """How many of them were asked for; `ask` may be the Job as well."""
+    return {"image": ask.images, "video": ask.seconds, "voice": 1}[kind]
 
 
 def _image(model: Model, ask):
@@ -63,3 +70,6 @@ def _words(values: Sequence[int]) -> str:
 
 def _bad(message: str, param: str) -> Refusal:
     return refuse("invalid_request", message, param=param, code="value_not_offered")
+
+
+_FITS = {"image": _image, "video": _video, "voice": lambda model, ask: ask}

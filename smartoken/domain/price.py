@@ -13,7 +13,7 @@ NOTHING: Mapping[str, int] = MappingProxyType({})
 @dataclass(frozen=True, slots=True)
 class Price:
     """All amounts in µUSD: tokens per million, an image each, a video per second, speech per million characters, or per
-    second of audio; `tool_u` is the surcharge of one call of a server-side tool.
+    second of audio, a cloned voice each; `tool_u` is the surcharge of one call of a server-side tool.
 
     `rev` is `slug@n` and never changes its meaning: a running request keeps the revision it began with.
     """
@@ -28,6 +28,7 @@ class Price:
     video_second_u: Mapping[str, int] = field(default_factory=lambda: NOTHING)
     characters_u: int = 0
     audio_second_u: int = 0
+    voice_u: int = 0
     tool_u: Mapping[str, int] = field(default_factory=lambda: NOTHING)
 
 

@@ -29,7 +29,7 @@ class Pricing(Strict):
     """Prices of a model in µUSD. What is not given does not apply; free is an explicit 0.
 
     Tokens are per million, images each, videos per second by resolution, speech per million characters, audio per
-    second. Cached input costs what input costs unless it has a price of its own. `per_tool_call`: the surcharge of a
+    second, a cloned voice once when it exists. Cached input costs what input costs unless it has a price of its own. `per_tool_call`: the surcharge of a
     server-side tool of a composite model, by the tool's name.
     """
 
@@ -42,6 +42,7 @@ class Pricing(Strict):
     video_price_per_second_by_resolution: dict[str, Micro] = Field(default_factory=dict)
     per_mchar: Micro | None = None
     per_audio_second: Micro | None = None
+    per_voice: Micro | None = None
     per_tool_call: dict[str, Micro] = Field(default_factory=dict)
 
     def price(self, rev: str) -> Price:
@@ -54,7 +55,7 @@ class Pricing(Strict):
             image_u=self.per_image or 0, image_by_size_u=MappingProxyType(dict(self.per_image_by_size)),
             video_second_u=MappingProxyType(dict(self.video_price_per_second_by_resolution)),
             characters_u=self.per_mchar or 0, audio_second_u=self.per_audio_second or 0,
-            tool_u=MappingProxyType(dict(self.per_tool_call)))
+            voice_u=self.per_voice or 0, tool_u=MappingProxyType(dict(self.per_tool_call)))
 
 
 def jumps(old: Pricing, new: Pricing) -> list[str]:

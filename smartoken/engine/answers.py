@@ -10,6 +10,7 @@ import logging
 from collections import OrderedDict, deque
 from typing import NamedTuple
 
+from smartoken.engine import beside
 from smartoken.errors import StoreAway
 from smartoken.ports import Clock, Store
 
@@ -49,7 +50,7 @@ class Answers:
         if len(self._waiting) < WAITING:
             self._waiting.append((id, origin))
             if self._task is None or self._task.done():
-                self._task = asyncio.get_running_loop().create_task(self._write())
+                self._task = beside.start(self._write())
 
     def find(self, id: str) -> Origin | None:
         """From memory only."""

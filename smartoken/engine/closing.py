@@ -39,12 +39,7 @@ async def close(jobs: Any, job: Job) -> None:
 
 def record_of(job: Job, split: dict[str, int], ended_ms: int) -> UsageRecord:
     """The row of a job that came to its end."""
-    if job.state == states.STORED:
-        asked_ms = job.seconds * 1000
-        video_ms = 0 if job.kind == "image" else asked_ms if job.billed_ms < 0 else min(job.billed_ms, asked_ms)
-        usage = Usage(images=len(job.kept) if job.kind == "image" else 0, video_ms=video_ms, source=REPORTED)
-    else:
-        usage = Usage(source=NONE)
+    usage = _used(job) if job.state == states.STORED else Usage(source=NONE)
     fault = job.fault
     status = "refused" if fault is not None and 400 <= fault.status < 500 and job.state == states.FAILED else \
         OUTCOME[job.state]
@@ -53,3 +48,13 @@ def record_of(job: Job, split: dict[str, int], ended_ms: int) -> UsageRecord:
         status=status, http_status=200 if fault is None else fault.status, usage=usage, price_rev=job.price_rev,
         cost_p=job.cost_p if job.state == states.STORED else 0, split=split, total_ms=ended_ms - job.at_ms,
         attempts=job.attempts, note="" if fault is None else fault.code)
+
+
+def _used(job: Job) -> Usage:
+    """What a job delivered."""
+    if job.kind == "image":
+        return Usage(images=len(job.kept), source=REPORTED)
+    if job.kind == "voice":
+        return Usage(voices=1, source=REPORTED)
+    asked_ms = job.seconds * 1000
+    return Usage(video_ms=asked_ms if job.billed_ms < 0 else min(job.billed_ms, asked_ms), source=REPORTED)

@@ -262,6 +262,8 @@ def _public(doc: ModelDoc) -> dict[str, Any]:
 
 def _public_pricing(pricing: Pricing) -> dict[str, Any]:
     price = pricing.price("")
-    by_size = {"per_image_by_size": dict(price.image_by_size_u)} if price.image_by_size_u else {}
+    more = {"per_image_by_size": dict(price.image_by_size_u), "per_mchar": price.characters_u,
+            "per_audio_second": price.audio_second_u, "per_voice": price.voice_u}
     return {"input_per_mtok": price.input_u, "output_per_mtok": price.output_u,
-            "cache_read_per_mtok": price.cache_read_u, "per_image": price.image_u, **by_size}
+            "cache_read_per_mtok": price.cache_read_u, "per_image": price.image_u,
+            **{name: amount for name, amount in more.items() if amount}}

@@ -6,6 +6,7 @@ names the job, so that the same call, repeated on any node, finds it instead of 
 
 import hashlib
 import secrets
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,24 +18,26 @@ from smartoken.domain.account import Declined, empty
 from smartoken.domain.catalog import Account, Key, Model
 from smartoken.domain.job import Job, full_cost_p
 from smartoken.domain.money import P_PER_U
-from smartoken.domain.offer import fit, unit_u
+from smartoken.domain.offer import fit, unit_u, units
 from smartoken.engine import admission, routing
 from smartoken.engine.funds import why_not
 from smartoken.errors import Refusal, StoreAway, refuse
-from smartoken.plugin.types import Ask, JobDoor, JobWire
+from smartoken.plugin.types import Ask
 
 REPEAT_MS = 24 * 3600 * 1000     # how long an Idempotency-Key stands for its job
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A call for long work, as its door has read it. `repeat` is its Idempotency-Key, '' without one."""
+    """A call for long work, as its door has read it. `kind` is image, video or voice; `door` is the client's path;
+    `body` is what tells one call from another under `repeat`, its Idempotency-Key ('' without one)."""
 
     rid: str
     key: Key
     account: Account
-    wire: JobWire
-    door: JobDoor
+    kind: str
+    wire: str
+    door: str
     ask: Ask
     body: bytes = b""
     pin: str | None = None
@@ -47,14 +50,14 @@ def offer(gateway: Any, order: Order) -> tuple[Model, Ask, int]:
     ask = order.ask
     model = admission.model_for(gateway.snapshots.current, order.key, ask.slug)
     routing.routes_of(model, ask.wire, order.pin)
-    ask = fit(model, ask, order.wire.kind)
+    ask = fit(model, ask, order.kind)
     admission.run_gates(gateway.registry.gates, order.key, ask)
-    count = ask.images if order.wire.kind == "image" else ask.seconds
-    return model, ask, unit_u(model, ask, order.wire.kind) * count
+    return model, ask, unit_u(model, ask, order.kind) * units(ask, order.kind)
 
 
-async def begin(jobs: Any, order: Order) -> Job:
-    """The job of a call, begun now or by an earlier call of the same Idempotency-Key. Refusal; nothing is left then."""
+async def begin(jobs: Any, order: Order, check: Callable[[Order], Awaitable[None]] | None = None) -> Job:
+    """The job of a call, begun now or by an earlier call of the same Idempotency-Key; `check` may refuse a new one.
+    Refusal; nothing is left then."""
     model, ask, held_u = offer(jobs.gateway, order)
     try:
         if order.repeat:
@@ -63,6 +66,8 @@ async def begin(jobs: Any, order: Order) -> Job:
                 return there
         else:
             id = order.rid
+        if check is not None:
+            await check(order)
         wants = [want for want in admission.wants_of(order.key, order.account, model, 0) if want.cost]
         admission.take(jobs.gateway.limiter, wants)
         job = _job(jobs, order, model, ask, id, held_u)
@@ -96,6 +101,24 @@ async def pend(jobs: Any, job: Job, floor_u: int) -> None:
         lambda state: hold.pend(state, rid=job.id, slug=job.model, amount_u=job.held_u, at_ms=at_ms, floor_u=floor_u))
 
 
+async def caught_up(jobs: Any, job: Job) -> bool:
+    """Set aside what a process that died before it could did not; False when the account cannot pay: refused."""
+    try:
+        await pend(jobs, job, 0)
+    except Declined:
+        await jobs.save(job, state=states.REFUSED, open=0, ended_ms=jobs.clock.now_ms(),
+                        fault=states.Fault("insufficient_balance", "The account could not pay for this.", status=402))
+        return False
+    return True
+
+
+def upload_lost() -> Refusal:
+    """Files of a call are in no store: with their process they are gone."""
+    return refuse("upstream", "The process that took this call is gone, and its files with it; call again, with "
+                  "another Idempotency-Key if there was one.",
+                  code="upload_lost", retry_after_s=1)
+
+
 def ask_of(jobs: Any, job: Job) -> Ask:
     """The Ask that a job was made from; its files only in the process that took them."""
     kept = jobs.asks.get(job.id)
@@ -107,12 +130,12 @@ def ask_of(jobs: Any, job: Job) -> Ask:
 
 
 def _job(jobs: Any, order: Order, model: Model, ask: Ask, id: str, held_u: int) -> Job:
-    job = Job(id=id, acct=order.account.id, key=order.key.kid, wire=order.wire.name, door=order.door.path,
-              kind=order.wire.kind, model=model.slug, at_ms=jobs.clock.now_ms(),
+    job = Job(id=id, acct=order.account.id, key=order.key.kid, wire=order.wire, door=order.door, kind=order.kind,
+              model=model.slug, at_ms=jobs.clock.now_ms(),
               fields=msgspec.json.encode(ask.fields).decode(), files=bool(ask.files), images=ask.images, size=ask.size,
               quality=ask.quality, seconds=ask.seconds, resolution=ask.resolution, ratio=ask.ratio, inline=ask.inline,
               show_cost=order.show_cost, pin=order.pin or "", price_rev=model.price.rev,
-              unit_u=unit_u(model, ask, order.wire.kind), held_u=held_u, word=secrets.token_hex(16))
+              unit_u=unit_u(model, ask, order.kind), held_u=held_u, word=secrets.token_hex(16))
     if full_cost_p(job) != held_u * P_PER_U:
         raise AssertionError(f"{id}: {held_u} µUSD are not its whole price")
     return job
@@ -121,7 +144,7 @@ def _job(jobs: Any, order: Order, model: Model, ask: Ask, id: str, held_u: int) 
 async def _claimed(jobs: Any, order: Order) -> tuple[str, Job | None]:
     """(the job's id, the job if it is there): by this call's claim, or by the one that an earlier call left."""
     name = hashlib.sha256(f"{order.account.id}\0{order.repeat}".encode()).hexdigest()
-    print_of_body = hashlib.sha256(order.door.path.encode() + b"\0" + order.body).hexdigest()
+    print_of_body = hashlib.sha256(order.door.encode() + b"\0" + order.body).hexdigest()
     claim = {"_id": f"~{name}", "rev": 1, "job": order.rid, "body": print_of_body, "at_ms": jobs.clock.now_ms()}
     for _ in range(3):
         if await jobs.store.insert("jobs", claim):
@@ -150,3 +173,12 @@ def fault_of(refusal: Refusal) -> states.Fault:
     """A Refusal as it stands in a job."""
     return states.Fault(kind=refusal.type, message=refusal.message, code=refusal.code or "", status=refusal.status,
                         retry_after_s=refusal.retry_after_s or 0)
+
+
+def refusal_of(job: Job) -> Refusal:
+    """Why a job delivered nothing. Its own failure is final, so an SDK must not repeat the call by itself."""
+    fault = job.fault
+    if fault is None:
+        return refuse("upstream", f"The job is {job.state}.", code=f"job_{job.state}", should_retry=False)
+    return Refusal(fault.status, fault.kind, fault.message, code=fault.code or None,
+                   retry_after_s=fault.retry_after_s or None, should_retry=None if fault.retry_after_s else False)

@@ -40,7 +40,7 @@ log = logging.getLogger("smartoken.idempotency")
 
 
 class Client(Protocol):
-    """Whoever is answered: engine.relay.Client."""
+    """Whoever is answered: engine.client.Client."""
 
     def answer(self, status: int, content_type: bytes, body: bytes, extra: bytes = b"") -> None: ...
 

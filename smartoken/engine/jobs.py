@@ -1,7 +1,8 @@
 """Long generations: written down before anything is sent, driven by one process at a time, taken up again by another.
 
 Here: the documents, the claims on them, and the drivers. What a driver does in each state is in making.py (the
-upstream's part), keeping.py (our copy of the results) and closing.py (money and record); generate.py makes jobs.
+upstream's part), cloning.py (the same of a voice), keeping.py (our copy of the results) and closing.py (money and
+record); generate.py makes jobs.
 
 A claim is the job's `owner` and `until_ms`, renewed while the owner lives. Every write names the revision that it
 replaces, so an owner that was stopped for too long learns at its next write that the job is no longer its own.
@@ -18,7 +19,7 @@ import msgspec
 
 from smartoken.domain import job as states
 from smartoken.domain.job import Job, from_store, to_store
-from smartoken.engine import closing, keeping, making
+from smartoken.engine import cloning, closing, keeping, making
 from smartoken.errors import StoreAway
 
 log = logging.getLogger("smartoken.jobs")
@@ -36,6 +37,7 @@ STEPS: dict[str, Callable] = {
     states.MADE: keeping.keep, states.STORED: closing.close, states.FAILED: closing.close,
     states.CANCELED: closing.close, states.LOST: closing.close, states.UNKNOWN: making.forget,
 }
+STEPS_OF: dict[str, dict[str, Callable]] = {"image": STEPS, "video": STEPS, "voice": STEPS | cloning.STEPS}
 
 
 class Taken(Exception):
@@ -172,7 +174,7 @@ class Jobs:
     async def _drive(self, job: Job) -> None:
         try:
             while job.open and job.owner == self.owner:
-                await STEPS[job.state](self, job)
+                await STEPS_OF[job.kind][job.state](self, job)
         except Taken as error:
             log.info("%s", error)
         except StoreAway as error:

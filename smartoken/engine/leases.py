@@ -16,7 +16,7 @@ from smartoken.domain import account as books
 from smartoken.domain.account import MAIN, Declined
 from smartoken.domain.catalog import Account
 from smartoken.domain.money import P_PER_U
-from smartoken.engine import holds
+from smartoken.engine import beside, holds
 from smartoken.engine.funds import HOLDS, Span, fill, why_not
 from smartoken.engine.holds import Hold, Lease
 from smartoken.engine.ledger import Ledger
@@ -373,7 +373,7 @@ class Leases:
             log.warning("idle leases stay open: %s", away)  # `closing` stands: a later tick tries again
 
     def _start(self, work) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+        task = beside.start(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

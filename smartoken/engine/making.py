@@ -21,7 +21,6 @@ import random
 from typing import Any
 
 from smartoken.domain import job as states
-from smartoken.domain.account import Declined
 from smartoken.domain.catalog import Channel, Route
 from smartoken.domain.job import Fault, Job, Link
 from smartoken.domain.usage import Attempt
@@ -80,15 +79,10 @@ def maker_of(gateway: Any, channel: Channel, wire: str) -> Maker:
 async def submit(jobs: Any, job: Job) -> None:
     """new -> sending -> …: try channels until one accepts, or the end is unclear."""
     gateway = jobs.gateway
-    if job.files and job.id not in jobs.asks:
-        await _fail(jobs, job, refuse("upstream", "The process that took this call is gone, and its files with it; "
-                                      "call again.", code="upload_lost", retry_after_s=1))
+    if not await generate.caught_up(jobs, job):
         return
-    try:
-        await generate.pend(jobs, job, 0)      # once; a process that died before it did is caught up with
-    except Declined:
-        await jobs.save(job, state=states.REFUSED, open=0, ended_ms=jobs.clock.now_ms(),
-                        fault=Fault("insufficient_balance", "The account could not pay for this.", status=402))
+    if job.files and job.id not in jobs.asks:
+        await _fail(jobs, job, generate.upload_lost())
         return
     model = gateway.snapshots.current.models.get(job.model)
     routes = model.routes.get(job.wire, ()) if model else ()

@@ -5,15 +5,19 @@ Workers share figures through the client library's files in the folder PROMETHEU
 before this module is imported.
 """
 
+import asyncio
 import bisect
+import time
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
 from smartoken.domain.money import P_PER_U
 from smartoken.domain.usage import UsageRecord
+from smartoken.engine.beside import is_beside
 
 FOLD_AT = 500
+LAG_S = 0.010
 _FIRST = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64)
 _TOTAL = (0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
@@ -24,12 +28,16 @@ cost = Counter("smartoken_cost_micro_usd", "What calls cost their accounts, in m
 first_byte = Histogram("smartoken_first_byte_seconds", "Time to the upstream's first byte.", ["model"], buckets=_FIRST)
 total = Histogram("smartoken_call_seconds", "Time from the request to its settlement.", ["model"], buckets=_TOTAL)
 attempts = Counter("smartoken_attempts", "Attempts at channels, by how they went.", ["channel", "result"])
-store_calls = Counter("smartoken_store_calls", "Calls to the store.", ["name"])
+store_calls = Counter("smartoken_store_calls", "Calls to the store, by requests that wait for them or beside them.",
+                      ["name", "by"])
 inflight = Gauge("smartoken_calls_inflight", "Calls that hold money now.", multiprocess_mode="livesum")
 connections = Gauge("smartoken_connections", "Client connections now.", multiprocess_mode="livesum")
 healthy = Gauge("smartoken_journal_healthy", "1 while the journal takes records on every worker.",
                 multiprocess_mode="livemin")
 alarms = Gauge("smartoken_channel_alarms", "Channels that an operator must look at.", multiprocess_mode="livemax")
+
+lag = Histogram("smartoken_loop_lag_seconds", "How late the event loop came to a timer of every 10 ms.",
+                buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1))
 
 _BOUNDS = {first_byte: (*_FIRST,), total: (*_TOTAL,)}
 _SUM = -1
@@ -102,6 +110,14 @@ class Metrics:
         alarms.set(len(gateway.health.alarms))
 
 
+async def watch_lag() -> None:
+    """Notice for ever how busy or blocked the event loop is: at its worst, each request is so late."""
+    while True:
+        due = time.monotonic() + LAG_S
+        await asyncio.sleep(LAG_S)
+        lag.observe(max(0.0, time.monotonic() - due))
+
+
 class Counted:
     """A Store that counts the calls made to it and is otherwise the store it wraps."""
 
@@ -110,10 +126,10 @@ class Counted:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._store, name)
-        counter = store_calls.labels(name)
+        counters = store_calls.labels(name, "request"), store_calls.labels(name, "beside")
 
         def counted(*args: Any, **kwargs: Any) -> Any:
-            counter.inc()
+            counters[is_beside()].inc()
             return method(*args, **kwargs)
         setattr(self, name, counted)
         return counted

@@ -90,6 +90,8 @@ async def probe(gateway: Any, stored: dict[str, Any], wire: str = "", upstream_n
         kind, detail = await listener.done
     finally:
         exchange.abort()
+    if channel.provider.heard is not None and listener.headers:
+        channel.provider.heard(channel.credential, listener.headers)
     return _told(channel, spoken, ask, upstream_name, listener, kind, detail)
 
 
@@ -100,12 +102,15 @@ def _told(channel: Any, wire: Any, ask: Any, upstream_name: str, listener: _List
     if kind:
         failure, meaning = Failure(detail or kind, code=kind), RETRY
     elif listener.status == 200:
+        if wire.gather is not None and channel.settings.get("stream_only"):
+            data = wire.gather(data)
         usage, failure, _ = wire.whole(data, ask, channel.settings)
     else:
         failure = wire.failure(data)
     if failure is not None and not meaning:
         meaning = meaning_of(channel.provider, listener.status, failure)
     text = data[:SHOWN].decode("utf-8", "replace")
+    secret = channel.credential.rpartition(" ")[2]     # a plugin may put an account's name before it
     return {"ok": failure is None, "channel": channel.name, "wire": wire.name, "model": upstream_name,
             "url": channel.base_url + channel.wires[wire.name], "status": listener.status, "steps": listener.steps,
             "failure": "" if failure is None else failure.message or failure.code or "refused",
@@ -113,4 +118,4 @@ def _told(channel: Any, wire: Any, ask: Any, upstream_name: str, listener: _List
             "usage": None if usage is None else {"input": usage.input, "output": usage.output,
                                                  "cache_read": usage.cache_read},
             # An upstream that echoes our credential must not show it to whoever may test channels.
-            "answer": text.replace(channel.credential, "…") if channel.credential else text}
+            "answer": text.replace(secret, "…") if secret else text}

@@ -18,6 +18,7 @@ from smartoken.errors import StoreAway
 from smartoken.ports import Clock, Store
 
 EVERY_S = 30
+SHARE = 20                     # of the time goes to sweeps at most 1/SHARE, however many accounts there are
 GRACE_MS = 5 * 60 * 1000
 PAGE = 500
 
@@ -35,12 +36,17 @@ class Reaper:
 
     async def run(self) -> None:
         """Beat and sweep until cancelled."""
+        due_us = 0
         while True:
             try:
                 await self.beat()
-                await self.sweep()
-                for tidy in self._also:
-                    await tidy()
+                begun_us = self._clock.mono_us()
+                if begun_us >= due_us:
+                    await self.sweep()
+                    for tidy in self._also:
+                        await tidy()
+                    now_us = self._clock.mono_us()
+                    due_us = now_us + SHARE * (now_us - begun_us)
             except StoreAway as away:
                 log.warning("no sweep: %s", away)
             await asyncio.sleep(EVERY_S * random.uniform(0.8, 1.2))

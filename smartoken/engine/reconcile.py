@@ -20,6 +20,7 @@ from smartoken.domain.account import MAIN, Declined, State, apply, charged_p, em
 from smartoken.domain.money import show_p, show_u
 from smartoken.domain.usage import NONE, REPORTED, UsageRecord
 from smartoken.engine.chain import hash_of
+from smartoken.engine.prune import PRUNED, explained
 from smartoken.ports import Clock, Entry, Store
 
 PAGE = 1000
@@ -100,6 +101,8 @@ async def _chain(store: Store, acct: str, page: Page) -> Entry | None:
     """R1 and R2 along the chain; gives its head."""
     head: Entry | None = None
     state: State = empty()
+    gaps: list[tuple[Entry, Entry]] = []
+    runs: list[list] = []
     after = 0
     while links := await store.entries(acct, after=after, limit=PAGE):
         # Not by what the entries say of themselves: a changed one must not lead in circles.
@@ -108,13 +111,17 @@ async def _chain(store: Store, acct: str, page: Page) -> Entry | None:
             where = f"{acct}:{link.seq}"
             page.entries += 1
             seq, prev_hash = (head.seq + 1, head.hash) if head else (1, "")
-            if link.seq != seq:
+            gap = head is not None and link.seq > seq
+            if gap:                     # a later entry may say that it was pruned
+                gaps.append((head, link))
+            elif link.seq != seq:
                 page.findings.append(Finding("R1", where, f"follows {seq - 1}: entries are missing"))
-            if link.prev_hash != prev_hash or hash_of(link) != link.hash:
+            if (link.prev_hash != prev_hash and not gap) or hash_of(link) != link.hash:
                 page.findings.append(Finding("R1", where, "its hash does not fit: it or the one before changed"))
             try:
-                state = apply(state, link.kind, link.delta)
-                same = state == link.state
+                if link.kind == "prune":
+                    runs += link.delta["runs"]
+                same = gap or apply(state, link.kind, link.delta) == link.state
             except (Declined, AssertionError, KeyError, TypeError, AttributeError):
                 same = False  # whatever a changed entry makes of the arithmetic is a difference
             if not same:
@@ -126,6 +133,13 @@ async def _chain(store: Store, acct: str, page: Page) -> Entry | None:
             if wrong_u:
                 page.findings.append(Finding("R2", where, f"the books are out of balance by {wrong_u} µUSD"))
             head, state = link, link.state
+    for before, link in gaps:
+        try:
+            known = link.kind in PRUNED and explained(before, link, runs)
+        except (TypeError, ValueError, IndexError):
+            known = False
+        if not known:
+            page.findings.append(Finding("R1", f"{acct}:{link.seq}", f"follows {before.seq}: entries are missing"))
     return head
 
 

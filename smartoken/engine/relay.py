@@ -6,74 +6,41 @@
 `admit` may find no money at hand; then the door awaits `prepare` and admits again. Whatever happens after a hold, the
 call is settled exactly once (engine/settle.py), synchronously, and the client gets the last bytes only when the record is
 written: who holds a complete answer has paid for it, whatever is killed.
-It is one file because every function in it moves that one state.
+Which channel is asked, and what happens when it fails, is engine/attempts.py; the rest is one file because every function
+in it moves that one state.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from types import MappingProxyType
-from typing import Any, Protocol
-
-import msgspec
+from collections.abc import Mapping
+from typing import Any
 
 from smartoken.domain.money import ceil_u
 from smartoken.domain.price import token_cost_p, tools_cost_p
 from smartoken.domain.usage import Attempt, Usage
-from smartoken.engine import admission, composite, routing, settle, stretch
+from smartoken.engine import admission, attempts, composite, settle, stretch
 from smartoken.engine.bridged import BridgedReader
-from smartoken.engine.endpoint import head_for
+from smartoken.engine.client import HEARS_NOTHING, JSON, NOBODY, NOTHING, SSE, Client, header, refusal_headers
 from smartoken.engine.funds import Span
-from smartoken.engine.health import meaning_of, rest_s
+from smartoken.engine.health import meaning_of
 from smartoken.errors import Refusal, refuse
-from smartoken.plugin.types import CALLER, CREDENTIAL, ELSEWHERE, RETRY, Failure, Look, Told
-from smartoken.upstream.origin import header_line
+from smartoken.plugin.types import CALLER, RETRY, Failure, Look, Told
 
 log = logging.getLogger("smartoken.relay")
 
-JSON = b"application/json"
-SSE = b"text/event-stream; charset=utf-8"
 STREAM_HEADERS = b"Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
 NO_USAGE = Usage()
 TOO_LARGE = "event_too_large"    # a reader's failure that is noticed while bytes still pass
 DRAIN_S = 60             # how long an abandoned stream is read to its end where cancelling would not save money
 DRAIN_SHARE_PCT = 5      # and by how many of the streams in flight
-NOTHING: Mapping[bytes, bytes] = MappingProxyType({})
-
-
-class Client(Protocol):
-    """What the door offers a call: one whole answer, or start, writes and finish."""
-
-    def answer(self, status: int, content_type: bytes, body: bytes, extra: bytes = b"") -> None: ...
-
-    def start(self, status: int, content_type: bytes, extra: bytes = b"") -> None: ...
-
-    def write(self, data: bytes) -> None: ...
-
-    def finish(self) -> None: ...
-
-    def abort(self) -> None: ...
-
-
-class Nobody:
-    """The client of a call that needs none any more. A call does not keep its real one: the client's state keeps the
-    call, and what holds each other waits for the garbage collector, bodies of megabytes and all."""
-
-    def nothing(self, *_: object) -> None:
-        """Whatever is said."""
-
-    answer = start = write = finish = abort = nothing
-
-
-NOBODY = Nobody()
 
 
 class Call:
     """See the module's docstring."""
 
     __slots__ = ("account", "ask", "at_ms", "attempt_us", "attempts", "behind", "body_size", "cap", "channel_wants",
-                 "client", "committed", "cost_p", "counted", "done", "exchange", "extra", "first_us", "full_us",
-                 "gateway", "headers", "health", "hold", "key", "left", "limited", "line", "look", "model", "money",
+                 "client", "committed", "cost_p", "counted", "done", "exchange", "extra", "first_us", "foreign", "forgot",
+                 "full_us", "gateway", "headers", "health", "hold", "key", "left", "limited", "line", "look", "model", "money",
                  "need", "parts", "passed", "pin", "price", "reader", "renewal", "rid", "route", "routes", "served",
                  "show_cost", "slot", "stages", "started_us", "status", "tail", "timer", "tokens", "tools", "tried",
                  "usage", "wants", "watch", "wire")
@@ -99,6 +66,8 @@ class Call:
         self.headers: list[tuple[bytes, bytes]] = []
         self.slot = -1
         self.renewal: asyncio.Task | None = None
+        self.foreign: Failure | None = None     # the last channel could not read what another had made
+        self.forgot = False                     # and the request was sent once more without that
         self.wants = self.channel_wants = ()
         self.line: list[composite.Pick] | None = None   # of a composite model: whom to ask, in order
         self.look: Look | None = None                   # what its rules are asked about; None: look at the ask
@@ -120,7 +89,7 @@ class Call:
         self.price = model.price
         estimate = gateway.estimate(model.slug)
         prompt = estimate.input(self.body_size)
-        self._line_up(prompt)
+        attempts.line_up(self, prompt)
         admission.run_gates(gateway.registry.gates, self.key, ask)
         admission.take_cost_limit(ask)
         self.tokens = 0 if ask.free else prompt + (ask.max_output or estimate.output(model.max_output))
@@ -171,39 +140,6 @@ class Call:
     def _ceiling_p(self, estimate: Any) -> int:
         return admission.ceiling_p(self.model, estimate, self.ask) + tools_cost_p(self.price, self.tools)
 
-    def _line_up(self, tokens: int) -> None:
-        """The routes to ask. A composite model's are its members', one member after the other."""
-        gateway, model, ask = self.gateway, self.model, self.ask
-        if model.composite is None:
-            self.served = model
-            self.routes = routing.routes_of(model, ask.wire, self.pin)
-            self.stages = [{"stage": "route", "picked": model.slug, "reason": "the model that was asked for"}]
-            return
-        if self.line is None:
-            members = composite.members_now(model, ask, gateway.snapshots.current, gateway.health,
-                                            gateway.clock.mono_us(), tokens, self.pin)
-            if not members:
-                routing.routes_of(model, ask.wire, self.pin)
-                raise refuse("upstream", f"No member of the model '{model.slug}' is served at the moment.",
-                             code="no_channel", retry_after_s=30)
-            said = composite.routed(gateway.registry.routers, model.composite, ask, members)
-            look = self.look or composite.look_at(self.wire, ask)
-            self.line = composite.line_up(model.composite, look, tokens, members, said)
-        self.behind = list(self.line)
-        self._next_member("")
-
-    def _next_member(self, failed: str) -> bool:
-        """Turn to the next member in line; False when there is none."""
-        if not self.behind:
-            return False
-        picked = self.behind.pop(0)
-        self.served = self.gateway.snapshots.current.models[picked.slug]
-        self.routes = routing.routes_of(self.served, self.ask.wire, self.pin)
-        self.tried.clear()
-        reason = f"{failed} did not answer; next: {picked.reason}" if failed else picked.reason
-        self.stages = [{"stage": "route", "picked": picked.slug, "reason": reason}]
-        return True
-
     def begin(self) -> None:
         """The hold is there: into the journal, then to the first channel."""
         if (self.hold.spanned or self.ask.max_cost_p) and self.wire.cap is not None:
@@ -211,62 +147,16 @@ class Call:
         self.slot = settle.begin(self)
         self.gateway.calls.add(self)
         self.gateway.retries.request()
-        self._send()
-
-    def _send(self) -> None:
-        gateway = self.gateway
-        now_us = gateway.clock.mono_us()
-        ask = self.ask
-        affinity = f"{self.account.id}|{ask.affinity}" if ask.affinity else ""
-        while True:
-            found = routing.pick(gateway.health, self.served.slug, self.routes, self.tried, now_us, affinity)
-            while found is None and self._next_member(self.served.slug):
-                found = routing.pick(gateway.health, self.served.slug, self.routes, self.tried, now_us, affinity)
-            if found is None:
-                self._give_up()
-                return
-            self.route, self.health = route, _ = found
-            self.tried.append(route)
-            channel = route.channel
-            wants = admission.channel_wants(channel, self.tokens) if channel.rpm or channel.tpm else ()
-            full = gateway.limiter.take(wants) if wants else None
-            if full is None:
-                break
-            self.full_us = min(self.full_us or full[1], full[1])  # as good as not there: the next one
-        self.channel_wants = wants
-        self.reader = None
-        self.parts.clear()
-        self.status = 0
-        self.attempt_us = now_us
-        quirks = channel.settings
-        if self.cap is not None:
-            ask = msgspec.structs.replace(ask, fields=self.wire.cap(ask, self.cap, quirks))
-        try:
-            if route.bridge is None:
-                body = self.wire.body(ask, route.upstream_name, quirks)
-            else:
-                body = route.bridge.request(ask, route.upstream_name, quirks)
-        except Refusal as refusal:
-            self._refuse(refusal)
-            return
-        gateway.health.began(self.health)
-        endpoint = route.endpoint
-        head, asked = endpoint.head, self.wire_up.pass_headers
-        if asked or ask.suffix:
-            head = head_for(endpoint, ask.method, route.upstream_name, ask.suffix, self._header_lines(asked))
-        self.exchange = gateway.pool.send(endpoint.origin, head, body, self, endpoint.limits)
-
-    def _header_lines(self, asked: Mapping[bytes, bytes]) -> bytes:
-        """The client's headers that belong to the upstream's wire, or what is sent in their place."""
-        theirs = self.passed if self.route.bridge is None else NOTHING
-        values = ((name, theirs.get(name, default)) for name, default in asked.items())
-        return b"".join(header_line(name, value) for name, value in values if value)
+        attempts.send(self)
 
     # -- the upstream answers ------------------------------------------------------------------------------------------
 
     def on_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Its head has come."""
         self.status, self.headers = status, headers
+        channel = self.route.channel
+        if channel.provider.heard is not None:
+            channel.provider.heard(channel.credential, headers)
         if not self.first_us:
             self.first_us = self.gateway.clock.mono_us() - self.started_us
         if status == 200 and self.ask.stream and b"json" not in header(headers, b"content-type"):
@@ -298,7 +188,7 @@ class Call:
         if not self.committed:
             if reader.failure is not None:
                 self.drop()
-                self._attempt_failed(meaning_of(self.route.channel.provider, 200, reader.failure), reader.failure)
+                attempts.failed(self, meaning_of(self.route.channel.provider, 200, reader.failure), reader.failure)
                 return
             if not reader.started:
                 return
@@ -346,7 +236,7 @@ class Call:
             meaning = meaning_of(self.route.channel.provider, self.status, failure)
             if self.ask.method != "POST" and self.status == 404:
                 meaning = CALLER  # the stored answer is gone, not the model
-            self._attempt_failed(meaning, failure)
+            attempts.failed(self, meaning, failure)
 
     def on_fail(self, kind: str, detail: str) -> None:
         """The connection failed, for a reason of upstream.pool.FAILS."""
@@ -355,7 +245,7 @@ class Call:
             self.gateway.health.failed(self.route, self.health, self.gateway.clock.mono_us(), RETRY, None, kind)
             self._broken(kind)
             return
-        self._attempt_failed(RETRY, Failure(detail, code=kind))
+        attempts.failed(self, RETRY, Failure(detail, code=kind))
 
     @property
     def wire_up(self) -> Any:
@@ -393,7 +283,7 @@ class Call:
                 self._commit()
             else:
                 failure = reader.failure or Failure("The upstream's stream is empty.", code="empty_stream")
-                self._attempt_failed(meaning_of(self.route.channel.provider, 200, failure), failure)
+                attempts.failed(self, meaning_of(self.route.channel.provider, 200, failure), failure)
                 return
         if not (reader.ended or reader.finished or reader.failure):
             self.gateway.health.failed(self.route, self.health, self.gateway.clock.mono_us(), RETRY, None, "no end")
@@ -419,7 +309,7 @@ class Call:
             data = self.wire_up.gather(data)
         usage, failure, counted = self.wire_up.whole(data, self.ask, self.route.channel.settings)
         if failure is not None:
-            self._attempt_failed(meaning_of(self.route.channel.provider, 200, failure), failure)
+            attempts.failed(self, meaning_of(self.route.channel.provider, 200, failure), failure)
             return
         now_us = self.gateway.clock.mono_us()
         self.gateway.health.succeeded(self.route, self.health, now_us, now_us - self.attempt_us)
@@ -456,82 +346,7 @@ class Call:
 
     # -- failures ------------------------------------------------------------------------------------------------------
 
-    def _attempt_failed(self, meaning: str, failure: Failure) -> None:
-        """Before anything was committed: the next channel, or the end."""
-        gateway, now_us = self.gateway, self.gateway.clock.mono_us()
-        renew = self.route.channel.provider.renew
-        if meaning == CREDENTIAL and renew is not None and self.renewal is None and not self.left:
-            self.attempted("renewing")
-            self.renewal = asyncio.get_running_loop().create_task(self._renew(renew, failure))
-            return
-        wait_s = failure.rest_s
-        if wait_s is None and self.status:
-            wait_s = rest_s(header(self.headers, b"retry-after"))
-        gateway.health.failed(self.route, self.health, now_us, meaning, wait_s, failure.message)
-        self.attempted(failure.code or failure.type or meaning)
-        admission.give_back(gateway.limiter, self.channel_wants)
-        self.channel_wants = ()
-        if meaning == CALLER:
-            status = failure.status or (self.status if self.status >= 400 else 400)
-            self._refuse(Refusal(status, "invalid_request_error", failure.message or "The upstream refused the request.",
-                                 code=failure.code or None), "refused")
-            return
-        if (self.left or not self._may_go_on() or not gateway.retries.retry(now_us)):
-            self._give_up(failure if meaning == ELSEWHERE else None)
-            return
-        self._send()
-
-    def _may_go_on(self) -> bool:
-        """Whether one more attempt is left: three for a model, and for each member that a composite model turns to."""
-        if self.pin is None and len(self.tried) < routing.MAX_ATTEMPTS:
-            return True
-        return self._next_member(self.served.slug)
-
-    async def _renew(self, renew: Callable[[str], Awaitable[bool]], failure: Failure) -> None:
-        """The credential has expired: once per call a newer one is asked for, and the same channel tried with that."""
-        try:
-            renewed = await renew(self.route.channel.credential)
-            if self.done:
-                return
-            model = self.gateway.snapshots.current.models.get(self.served.slug)
-            if not renewed or model is None:
-                self._attempt_failed(CREDENTIAL, failure)
-                return
-            failed = {route.channel.name for route in self.tried} - {self.route.channel.name}
-            self.served = model
-            self.routes = routing.routes_of(model, self.ask.wire, self.pin)
-            self.tried = [route for route in self.routes if route.channel.name in failed]
-            self._send()
-        except Refusal as refusal:
-            self._refuse(refusal)
-        except Exception:
-            self.fault()
-
-    def _give_up(self, foreign: Failure | None = None) -> None:
-        """No channel is left. `foreign`: the last one could not read what another had made, and that is the answer."""
-        gateway = self.gateway
-        if foreign is not None:
-            self._refuse(refuse("invalid_request", foreign.message, code=foreign.code or None))
-            return
-        now_us = gateway.clock.mono_us()
-        if routing.resting_long(gateway.health, self.served.slug, self.routes, now_us):
-            wait_s = routing.soonest_s(gateway.health, self.served.slug, self.routes, now_us)
-            self._refuse(refuse("rate_limit", f"The model '{self.model.slug}' is used up until its limit is reset.",
-                                code="usage_limit_reached", retry_after_s=wait_s, should_retry=False), "failed")
-            return
-        wait_s = routing.soonest_s(gateway.health, self.served.slug, self.routes, gateway.clock.mono_us())
-        if self.full_us:
-            full_s = max(1, -(-self.full_us // 1_000_000))
-            if not self.attempts:
-                self._refuse(refuse("upstream", f"Every channel for the model '{self.model.slug}' is at its limit.",
-                                    code="channels_full", retry_after_s=full_s), "failed")
-                return
-            wait_s = min(wait_s, full_s)
-        where = f"Channel '{self.pin}'" if self.pin is not None else "Every channel"
-        self._refuse(refuse("upstream", f"{where} failed for the model '{self.model.slug}'.", code="upstream_failed",
-                            retry_after_s=wait_s), "failed")
-
-    def _refuse(self, refusal: Refusal, status: str = "refused") -> None:
+    def refuse(self, refusal: Refusal, status: str = "refused") -> None:
         """Nothing billable was delivered; the client is told why."""
         settle.finish(self, status, None, 0, refusal.status)
         if not self.left:
@@ -568,7 +383,7 @@ class Call:
         refusal = refuse("internal", "An internal error occurred; the trace id finds it in our log.",
                          code="internal_error")
         if not self.committed:
-            self._refuse(refusal, "failed")
+            self.refuse(refusal, "failed")
             return
         settle.finish(self, "broken", None, self.counted)
         self._end_badly(refusal)
@@ -645,36 +460,3 @@ class Call:
         cost = self.route.cost
         cost_p = token_cost_p(cost, usage) if cost is not None and usage is not None else 0
         self.attempts.append(Attempt(self.route.channel.name, result, self.status, ms, cost_p))
-
-
-class _HearsNothing:
-    """The Answer of an exchange whose stream has said its last word."""
-
-    def on_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None: ...
-
-    def on_data(self, data: bytes) -> None: ...
-
-    def on_end(self) -> None: ...
-
-    def on_fail(self, kind: str, detail: str) -> None: ...
-
-
-HEARS_NOTHING = _HearsNothing()
-
-
-def header(headers: list[tuple[bytes, bytes]], name: bytes) -> bytes:
-    """A header's value, b'' when absent."""
-    for found, value in headers:
-        if found == name:
-            return value
-    return b""
-
-
-def refusal_headers(refusal: Refusal) -> bytes:
-    """The header lines that a refusal asks for, ready to send."""
-    lines = b""
-    if refusal.retry_after_s is not None:
-        lines += b"Retry-After: %d\r\n" % refusal.retry_after_s
-    if refusal.should_retry is not None:
-        lines += b"x-should-retry: %s\r\n" % (b"true" if refusal.should_retry else b"false")
-    return lines

@@ -28,8 +28,9 @@ LAST_KNOWN = "catalog.json"
 class SnapshotKeeper:
     """`current` is the Snapshot to route by, replaced whole; `problems` says what of the catalog does not work.
 
-    `gifts`: a Registry or Gifts. `folder`: where the last known documents are kept (credentials sealed as in the
-    store). `secret` opens references. `listeners` hear every batch of changes before `current` is renewed (Keys.apply).
+    `gifts`: a Registry or Gifts. `folder`: where the last known documents are kept (credentials sealed as in the store).
+    `secret` opens references, here and for test calls. `listeners` hear every batch of changes before `current` is
+    renewed (Keys.apply).
     """
 
     def __init__(self, store: Store, gifts: Any, sealer: Sealer, folder: Path, *,

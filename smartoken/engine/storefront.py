@@ -135,6 +135,7 @@ def _pricing(price: Price) -> dict[str, Any]:
         if amount_u:
             row[name] = per_token(amount_u)
     for name, amount in (("microUsdPerImage", price.image_u), ("microUsdPerAudioSecond", price.audio_second_u),
+                         ("microUsdPerVoice", price.voice_u),
                          ("microUsdPerImageBySize", dict(price.image_by_size_u)),
                          ("microUsdPerVideoSecond", dict(price.video_second_u)),
                          ("microUsdPerToolCall", dict(price.tool_u))):

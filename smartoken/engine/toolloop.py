@@ -19,8 +19,9 @@ import msgspec
 
 from smartoken.domain.money import P_PER_U, ceil_u
 from smartoken.domain.usage import Usage
+from smartoken.engine.client import JSON, refusal_headers
 from smartoken.engine.composite import Pick, look_at
-from smartoken.engine.relay import JSON, Call, refusal_headers
+from smartoken.engine.relay import Call
 from smartoken.errors import Refusal, refuse
 from smartoken.plugin.types import Told, ToolCall
 

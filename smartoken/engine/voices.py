@@ -2,25 +2,26 @@
 
     processing --the provider has it--> ready        processing --refused, or its process died--> failed
 
-The sample lies on the media store under a key that nobody can guess, until the voice is deleted. Our id stands for
-(channel, the provider's voice): speech with it goes to that channel, whatever else serves the model.
+How one is made, and charged, is its job's part (cloning.py); here it is found, spoken with, listed, deleted. The sample
+lies on the media store under a key that nobody can guess, until the voice is deleted. Our id stands for (channel, the
+provider's voice): speech with it goes to that channel, whatever else serves the model.
 """
 
 import logging
-import secrets
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from smartoken.domain.audio import AUDIO, audio_ms, sniff_audio
-from smartoken.domain.catalog import Route
+import msgspec
+
+from smartoken.domain.audio import audio_ms, sniff_audio
+from smartoken.domain.catalog import Model, Route
+from smartoken.domain.job import Job
 from smartoken.domain.media import key_of
-from smartoken.domain.trace import new_rid
-from smartoken.engine import admission, errand, routing
+from smartoken.engine import errand, generate
 from smartoken.engine.errand import Unanswered
-from smartoken.engine.health import meaning_of, rest_s
+from smartoken.engine.generate import Order
 from smartoken.errors import Refusal, refuse
-from smartoken.plugin.types import CALLER, RETRY, Failure, Outgoing, Sample
 
 log = logging.getLogger("smartoken.voices")
 
@@ -33,7 +34,7 @@ SAMPLE_MS = (5_000, 300_000)
 CONSENT_MAX = 4000
 MOST_VOICES = 100        # of one account
 CALL_S = 60
-DIED_MS = 600_000        # a voice without the provider's name after so long was begun by a process that died
+WAIT_S = 60              # how long a call waits for its voice; a provider that checks samples may take longer
 FRESH_US = 3_000_000     # how long a voice is spoken with before the store is asked again: deletion is heard by then
 IN_MEMORY = 10_000
 
@@ -74,8 +75,6 @@ class Voices:
         """The same, from the store."""
         doc = await self._gateway.store.get(COLLECTION, id)
         voice = _voice(doc) if doc is not None else None
-        if voice is not None and voice.state == PROCESSING:
-            voice = await self._look(voice)
         if voice is not None:
             self._known[id] = voice, self._gateway.clock.mono_us() + FRESH_US
             self._known.move_to_end(id)
@@ -110,38 +109,49 @@ class Voices:
             raise refuse("not_found", f"There is no voice '{id[:64]}'.", code="voice_not_found", param="voice")
         return voice
 
-    async def create(self, key: Any, acct: str, model: str, name: str, sample: bytes, consent: str,
-                     language: str) -> Voice:
-        """Check and keep the sample, note the consent, clone the voice."""
-        route = self._route(key, model)
-        content_type = _checked(sample)
-        if len(await self.list(acct)) >= MOST_VOICES:
+    def quote_u(self, order: Order) -> int:
+        """µUSD that the voice would cost. Nothing is made. Refusal for what cannot be had."""
+        model, _, held_u = generate.offer(self._gateway, order)
+        if not routes_of(model):
+            raise refuse("invalid_request", f"No voice can be made for the model '{model.slug}'.",
+                         code="voices_not_served", param="model")
+        return held_u
+
+    async def begin(self, order: Order) -> Job:
+        """The job of a voice that is made from now on, or was by an earlier call of the same Idempotency-Key."""
+        self.quote_u(order)
+        return await generate.begin(self._gateway.jobs, order, self._has_room)
+
+    async def made(self, job: Job) -> tuple[Voice, Job]:
+        """A voice and its job as they are when it has ended, or after WAIT_S. Refusal: why there is none."""
+        job = await self._gateway.jobs.ended(job, WAIT_S)
+        if job.ended and not job.delivered:
+            raise generate.refusal_of(job)
+        voice = await self.fetch(id_of(job))
+        if voice is None and job.ended:
+            raise refuse("not_found", f"The voice '{id_of(job)}' was deleted.", code="voice_not_found")
+        return voice or _voice_of(job), job
+
+    async def _has_room(self, order: Order) -> None:
+        if len(await self.list(order.account.id)) >= MOST_VOICES:
             raise refuse("invalid_request", f"An account may have {MOST_VOICES} voices; delete one.",
                          code="too_many_voices")
-        gateway, now_ms = self._gateway, self._gateway.clock.now_ms()
-        media_key = key_of(now_ms, secrets.token_hex(16), 0, content_type)
-        await gateway.media.put(media_key, _once(sample), content_type)
-        voice = Voice(f"{OURS}{new_rid()}", acct, name, model, route.channel.name, "", PROCESSING, consent, now_ms,
-                      media_key, now_ms)
-        await gateway.store.insert(COLLECTION, _doc(voice))
-        url = gateway.media.url(media_key)
-        url = f"{gateway.conf.base_url}{url}" if url.startswith("/") else url
-        given = Sample(name, sample, content_type, f"sample.{AUDIO[content_type]}", url, language)
-        try:
-            theirs = await self._clone(route, given)
-        except Refusal as refusal:
-            await self._save(voice._replace(state=FAILED, fault=refusal.message))
-            raise
-        slow = route.channel.provider.voices.state is not None
-        return await self._save(voice._replace(voice=theirs, state=PROCESSING if slow else READY))
 
     async def delete(self, id: str, acct: str) -> None:
         """At the provider first, then the sample, then here; whoever sees it fail may simply ask again."""
         voice = await self.own(id, acct)
+        if voice.state == PROCESSING and not voice.voice:
+            raise Refusal(409, "invalid_request_error", f"The voice '{id}' is being made; delete it when it is there.",
+                          code="voice_processing", retry_after_s=2)
         channel = self._gateway.snapshots.current.channels.get(voice.channel)
         if voice.voice and channel is not None and channel.provider.voices is not None:
             maker = channel.provider.voices
-            reply = await self._send(channel, maker, maker.remove(voice.voice))
+            try:
+                reply = await errand.send(self._gateway.pool, channel, maker, maker.remove(voice.voice), CALL_S)
+            except Unanswered as error:
+                log.warning("channel %s: %s", channel.name, error)
+                raise refuse("upstream", "The upstream did not answer; try again.", code="upstream_failed",
+                             retry_after_s=10) from None
             if reply.status >= 500:
                 raise refuse("upstream", "The upstream could not delete the voice; try again.", code="upstream_failed",
                              retry_after_s=5)
@@ -151,90 +161,42 @@ class Voices:
         await self._gateway.store.remove(COLLECTION, id, voice.rev)
         self._known.pop(id, None)
 
-    # -- the provider
+    # -- for their job (cloning.py)
 
-    def _route(self, key: Any, slug: str) -> Route:
-        gateway = self._gateway
-        model = admission.model_for(gateway.snapshots.current, key, slug)
-        routes = [route for route in model.routes.get(WIRE, ()) if route.channel.provider.voices is not None]
-        if not routes:
-            raise refuse("invalid_request", f"No voice can be made for the model '{slug}'.", code="voices_not_served",
-                         param="model")
-        found = routing.pick(gateway.health, slug, routes, (), gateway.clock.mono_us())
-        if found is None:
-            raise refuse("upstream", f"No channel for the model '{slug}' can be asked at the moment.",
-                         code="upstream_failed", retry_after_s=5)
-        return found[0]
-
-    async def _clone(self, route: Route, sample: Sample) -> str:
-        channel, maker = route.channel, route.channel.provider.voices
-        steps = maker.clone(sample, route.upstream_name, channel.settings)
-        body: bytes | None = None
-        while True:
-            try:
-                outgoing = next(steps) if body is None else steps.send(body)
-            except StopIteration as end:
-                return end.value
-            reply = await self._send(channel, maker, outgoing)
-            failure = maker.failure(reply.body)
-            if reply.status >= 400 or failure is not None:
-                self._failed(route, reply, failure or Failure(""))
-            body = reply.body
-
-    def _failed(self, route: Route, reply: Any, failure: Failure) -> None:
-        """Always a Refusal; what is the channel's own trouble counts against it as anywhere."""
-        gateway, channel = self._gateway, route.channel
-        meaning = meaning_of(channel.provider, reply.status, failure)
-        health = gateway.health.of(route, route.upstream_name)
-        gateway.health.failed(route, health, gateway.clock.mono_us(), meaning, rest_s(reply.header(b"retry-after")),
-                              failure.message)
-        if meaning == CALLER:
-            status = reply.status if reply.status >= 400 else 400
-            raise Refusal(status, "invalid_request_error", failure.message or "The upstream refused the sample.",
-                          code=failure.code or None)
-        raise refuse("upstream", "The voice could not be made at the moment.", code="upstream_failed", retry_after_s=10)
-
-    async def _look(self, voice: Voice) -> Voice:
-        """Has the provider finished meanwhile? A voice that its process lost has failed."""
-        gateway = self._gateway
-        channel = gateway.snapshots.current.channels.get(voice.channel)
-        if not voice.voice:
-            if gateway.clock.now_ms() - voice.created_ms < DIED_MS:
-                return voice
-            return await self._save(voice._replace(state=FAILED, fault="It was never finished; delete it."))
-        maker = channel.provider.voices if channel is not None else None
-        if maker is None or maker.state is None:
-            return voice
-        try:
-            reply = await self._send(channel, maker, maker.state(voice.voice))
-        except Refusal:
-            return voice
-        if reply.status != 200 or maker.failure(reply.body) is not None:
-            return voice
-        state = maker.read_state(reply.body)
-        if state == PROCESSING:
-            return voice
-        return await self._save(voice._replace(state=state, fault="" if state == READY else "The provider refused it."))
-
-    async def _send(self, channel: Any, maker: Any, outgoing: Outgoing) -> Any:
-        try:
-            return await errand.send(self._gateway.pool, channel, maker, outgoing, CALL_S)
-        except Unanswered as error:
-            log.warning("channel %s: %s", channel.name, error)
-            raise refuse("upstream", "The upstream did not answer.", code=RETRY, retry_after_s=10) from None
-
-    async def _save(self, voice: Voice) -> Voice:
-        """Write it over its revision; whoever was quicker stands."""
-        new = voice._replace(rev=voice.rev + 1)
-        if await self._gateway.store.replace(COLLECTION, _doc(new), voice.rev):
-            return new
-        doc = await self._gateway.store.get(COLLECTION, voice.id)
-        if doc is None:
-            raise refuse("not_found", f"There is no voice '{voice.id}'.", code="voice_not_found", param="voice")
-        return _voice(doc)
+    async def note(self, job: Job, **changes: Any) -> None:
+        """Write its voice down; with changes, change it, unless its account deleted it meanwhile."""
+        if not changes:
+            await self._gateway.store.insert(COLLECTION, _doc(_voice_of(job)))
+            return
+        while doc := await self._gateway.store.get(COLLECTION, id_of(job)):
+            voice = _voice(doc)
+            if await self._gateway.store.replace(COLLECTION, _doc(voice._replace(**changes, rev=voice.rev + 1)),
+                                                 voice.rev):
+                return
 
 
-def _checked(sample: bytes) -> str:
+def id_of(job: Job) -> str:
+    """The voice that a job makes."""
+    return f"{OURS}{job.id}"
+
+
+def routes_of(model: Model) -> Sequence[Route]:
+    """The ways to a model's speech whose providers clone voices."""
+    return [route for route in model.routes.get(WIRE, ()) if route.channel.provider.voices is not None]
+
+
+def sample_key(job: Job) -> str:
+    """Where a voice's sample lies on the media store."""
+    return key_of(job.at_ms, job.word, 0, msgspec.json.decode(job.fields)["sample_type"])
+
+
+def _voice_of(job: Job) -> Voice:
+    fields = msgspec.json.decode(job.fields)
+    return Voice(id_of(job), job.acct, fields["name"], job.model, "", "", PROCESSING, fields["consent"], job.at_ms,
+                 sample_key(job), job.at_ms)
+
+
+def checked(sample: bytes) -> str:
     """The sample's type; Refusal 400 or 413 that names what is allowed."""
     if len(sample) > SAMPLE_MAX:
         raise refuse("too_large", f"'audio_sample' must be at most {SAMPLE_MAX >> 20} MB.", param="audio_sample")
@@ -248,10 +210,6 @@ def _checked(sample: bytes) -> str:
         raise refuse("invalid_request", f"'audio_sample' must last from {SAMPLE_MS[0] // 1000} to "
                      f"{SAMPLE_MS[1] // 1000} seconds; {told}.", param="audio_sample", code="sample_length")
     return content_type
-
-
-async def _once(data: bytes) -> AsyncIterator[bytes]:
-    yield data
 
 
 def _doc(voice: Voice) -> dict[str, Any]:

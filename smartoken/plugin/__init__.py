@@ -25,6 +25,7 @@ from smartoken.domain.usage import (
 )
 from smartoken.errors import ConfigError, MediaAway, Refusal, StoreAway, refuse
 from smartoken.plugin.reach import check_url, guarded_session
+from smartoken.plugin.sign_in import DONE, EXPIRED, REFUSED, WAITING, Pending, SignedIn, SignIn, Window
 from smartoken.plugin.spec import hookimpl
 from smartoken.plugin.types import (
     BROKE,
@@ -77,12 +78,13 @@ class PluginConf(Strict):
 
 
 __all__ = [
-    "APPENDED", "BROKE", "CALLER", "CANCELED", "COLLECTIONS", "COOL", "COUNTED", "CREDENTIAL", "ELSEWHERE",
-    "ESTIMATED", "FAILED", "GONE", "MADE", "MEANINGS", "MISSING", "NONE", "OP_TAKEN", "REPORTED", "RETRY",
-    "RUNNING", "SEQ_TAKEN", "SUM_FIELDS", "USAGE_FIELDS", "Ask", "Bridge", "Clock", "ConfigError", "Entry",
-    "Failure", "Flag", "Headers", "JobDoor", "JobWire", "Limiter", "Look", "Maker", "Media", "MediaAway", "Member",
-    "Outgoing", "Part", "PluginConf", "Provider", "Refusal", "Result", "Said", "Sample", "Store", "StoreAway", "StreamReader",
-    "SystemClock", "Told", "Tool", "ToolCall", "Turns", "Usage", "UsageRecord", "UsageSum", "VoiceMaker", "Want", "Whole", "Wire",
+    "APPENDED", "BROKE", "CALLER", "CANCELED", "COLLECTIONS", "COOL", "COUNTED", "CREDENTIAL", "DONE", "ELSEWHERE",
+    "ESTIMATED", "EXPIRED", "FAILED", "GONE", "MADE", "MEANINGS", "MISSING", "NONE", "OP_TAKEN", "REFUSED",
+    "REPORTED", "RETRY", "RUNNING", "SEQ_TAKEN", "SUM_FIELDS", "USAGE_FIELDS", "WAITING", "Ask", "Bridge", "Clock",
+    "ConfigError", "Entry", "Failure", "Flag", "Headers", "JobDoor", "JobWire", "Limiter", "Look", "Maker", "Media",
+    "MediaAway", "Member", "Outgoing", "Part", "Pending", "PluginConf", "Provider", "Refusal", "Result", "Said",
+    "Sample", "SignIn", "SignedIn", "Store", "StoreAway", "StreamReader", "SystemClock", "Told", "Tool", "ToolCall",
+    "Turns", "Usage", "UsageRecord", "UsageSum", "VoiceMaker", "Want", "Whole", "Window", "Wire",
     "audio_ms", "bearer", "check_url", "guarded_session", "header", "hookimpl", "new_rid", "refuse", "regroup",
     "resolve_secret", "sniff_audio", "sum_of",
 ]

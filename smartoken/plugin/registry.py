@@ -7,6 +7,7 @@ from typing import Any
 
 from smartoken.errors import ConfigError
 from smartoken.plugin.sane import faults
+from smartoken.plugin.sign_in import SignIn
 from smartoken.plugin.types import Bridge, JobDoor, JobWire, Provider, Tool, Wire
 from smartoken.strict import nearest
 
@@ -26,6 +27,7 @@ class Registry:
     gates: tuple[Callable[..., Any], ...]
     routers: Mapping[str, Callable[..., Any]]
     tools: Mapping[str, Tool]
+    sign_ins: Mapping[str, SignIn]
     handlers: tuple[tuple, ...]
     gave: Mapping[str, tuple[str, ...]]
 
@@ -44,7 +46,7 @@ class Filling:
     """The registry while hooks fill it. `add` takes one plugin's answer to one hook; `freeze` ends it."""
 
     tables: dict[str, dict] = field(default_factory=lambda: {name: {} for name in (
-        "providers", "wires", "paths", "job_paths", "bridges", "routers", "tools",
+        "providers", "wires", "paths", "job_paths", "bridges", "routers", "tools", "sign_ins",
         *(f"adapters.{port}" for port in PORTS))})
     lists: dict[str, list] = field(default_factory=lambda: {"gates": [], "handlers": []})
     owners: dict[tuple[str, Any], str] = field(default_factory=dict)
@@ -131,6 +133,11 @@ def _tools(filling: Filling, plugin: str, answer: Any) -> None:
         filling.put(plugin, "tools", "tool", tool.name, tool)
 
 
+def _sign_ins(filling: Filling, plugin: str, answer: Any) -> None:
+    for sign_in in _each(SignIn, answer):
+        filling.put(plugin, "sign_ins", "sign-in", sign_in.name, sign_in)
+
+
 def _routers(filling: Filling, plugin: str, answer: Any) -> None:
     for name, pick in _named("pick function", answer):
         filling.put(plugin, "routers", "router", name, pick)
@@ -165,6 +172,6 @@ def _handlers(filling: Filling, plugin: str, answer: Any) -> None:
 FILL: Mapping[str, Callable[[Filling, str, Any], None]] = MappingProxyType({
     "smartoken_providers": _providers, "smartoken_wires": _wires, "smartoken_bridges": _bridges,
     "smartoken_adapters": _adapters, "smartoken_gates": _gates, "smartoken_routers": _routers,
-    "smartoken_tools": _tools, "smartoken_handlers": _handlers,
+    "smartoken_tools": _tools, "smartoken_handlers": _handlers, "smartoken_sign_ins": _sign_ins,
 })
 """The hooks that fill the registry, in the order in which they are asked."""

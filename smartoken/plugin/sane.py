@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from smartoken.plugin.sign_in import SignIn
 from smartoken.plugin.types import MEANINGS, Bridge, JobWire, Maker, Provider, Tool, Wire
 from smartoken.strict import nearest
 
@@ -12,7 +13,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
 
 def faults(value: Any) -> list[str]:
-    """Everything wrong with a Provider, Wire, Bridge or Tool; empty when it is fit."""
+    """Everything wrong with a Provider, Wire, Bridge, Tool or SignIn; empty when it is fit."""
     return list(RULES[type(value)](value))
 
 
@@ -78,6 +79,18 @@ def _bridge(bridge: Bridge) -> Iterator[str]:
             yield f"{who}: {part} must be a function"
 
 
+def _sign_in(sign_in: SignIn) -> Iterator[str]:
+    who = f"sign-in '{sign_in.name}'"
+    yield from _name(f"{who}: name", sign_in.name)
+    if isinstance(sign_in.terms, str) or not sign_in.terms:
+        yield f"{who}: terms must be a list of sentences; say whose terms apply"
+    if not sign_in.prefix.endswith(":"):
+        yield f"{who}: prefix must be that of its credentials, such as 'oauth:'"
+    for part in ("accounts", "begin", "look", "follow", "cancel", "take", "remove"):
+        if not callable(getattr(sign_in, part)):
+            yield f"{who}: {part} must be a function"
+
+
 def _tool(tool: Tool) -> Iterator[str]:
     yield from _name(f"tool '{tool.name}': name", tool.name)
     if tool.parameters.get("type") != "object":
@@ -111,7 +124,7 @@ def _maker(who: str, maker: Any) -> Iterator[str]:
 
 
 RULES: Mapping[type, Callable[[Any], Iterator[str]]] = {Provider: _provider, Wire: _wire, Bridge: _bridge, Tool: _tool,
-                                                        JobWire: _job_wire}
+                                                        JobWire: _job_wire, SignIn: _sign_in}
 
 
 def _name(what: str, name: Any) -> Iterator[str]:

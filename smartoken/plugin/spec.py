@@ -10,6 +10,7 @@ from typing import Any
 import pluggy
 
 from smartoken.domain.usage import UsageRecord
+from smartoken.plugin.sign_in import SignIn
 from smartoken.plugin.types import Bridge, Provider, Tool, Wire
 
 PROJECT = "smartoken"
@@ -69,6 +70,13 @@ def smartoken_models(provider: Provider) -> Iterable[Mapping[str, Any]] | None:
 def smartoken_secret(ref: str) -> str | None:
     """The secret behind a channel's credential `vault:…`, where all after the colon is its own to read; None when it
     is another vault's. The first answer counts. At start and when a credential changes.
+    """
+
+
+@hookspec
+def smartoken_sign_ins() -> Iterable[SignIn]:
+    """Issuers where an operator's own accounts sign in, shown in the console and the admin API. At start; names are
+    unique.
     """
 
 

@@ -1,6 +1,7 @@
 """The values that plugins hand over. A plugin declares these; the engine compiles them when it makes a snapshot.
 
 Nothing here does I/O. A wire's functions are called on the request path: keep them plain, synchronous and quick.
+It is one file so that an author finds every value in one place.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -42,7 +43,9 @@ class Provider:
     speaks: {wire: path below base_url}. errors: {upstream error code or type: meaning}, consulted before the HTTP
     status. `base_url` may be a function when it is known only after `smartoken_open`. Facts of `quirks` are read by
     the wire: see each wire's docstring for the names it knows. makers: {wire of long work: how this provider does it},
-    where it does not speak the wire's own dialect. voices: how it clones voices, if it does.
+    where it does not speak the wire's own dialect. voices: how it clones voices, if it does. heard(credential, headers)
+    is told of the head of each answer to a call, on the request path: plain, quick, and never raising. session_header
+    carries Ask.session to it, for its prompt cache.
     """
 
     slug: str
@@ -55,6 +58,8 @@ class Provider:
     cancel_stops_billing: bool = True
     needs_credential: bool = True
     renew: Callable[[str], Awaitable[bool]] | None = None  # a refused credential -> True: the catalog has a newer one
+    heard: Callable[[str, Sequence[tuple[bytes, bytes]]], None] | None = None
+    session_header: str = ""
     title: str = ""
     docs: str = ""
     makers: Mapping[str, "Maker"] = field(default_factory=dict)
@@ -95,6 +100,7 @@ class Ask(msgspec.Struct, gc=False):
     free: bool = False                 # counting, reading or deleting: held and charged nothing
     follows: str = ""                  # the stored response that it goes on from or is about
     affinity: str = ""                 # equal texts of one account go to the same channel while that is well
+    session: str = ""                  # the client's own name of the conversation; printable ASCII without blanks
     ratio: str = ""
     inline: bool = False               # pictures in the answer itself (b64_json), not by URL
     files: tuple[Part, ...] = ()       # of a multipart body; its plain fields are in `fields`
@@ -177,23 +183,23 @@ class Wire:
     reads a complete answer: (usage or None, failure or None, tokens by our own count). refuse(refusal, rid) and
     refuse_in_stream(refusal, rid) render an error in the wire's shape: a body, or the last bytes of a stream.
     add_cost(data, cost_u) puts `cost_micro_usd` into an answer's usage. cap(ask, tokens, quirks) -> the ask's fields
-    with the output limited to so many tokens over all choices; None where a wire writes no output. `insured`: an answer without any output costs
-    nothing.
+    with the output limited to so many tokens over all choices; None where a wire writes no output. `insured`: an answer
+    without any output costs nothing.
 
     A wire that takes more than a body's word: `prefixes` are beginnings of client paths that are its own as well,
     `methods` what it takes there, and `peek_at(method, path, query, body)` then stands in for peek (path and query as
     text). The upstream's path is the provider's for this wire, with the upstream name for `{model}`, then Ask.suffix.
     gather(stream) makes the whole answer (or error body) that a complete event stream tells, for upstreams that only
     stream (quirk `stream_only`). answer_id(data, ask) finds the id of an answer that the upstream stores
-    in its first bytes. `pass_headers`:
-    {the client's header, lower case, that goes upstream: what is sent when it is absent, b"" for nothing}; all others
-    stay here. `rid_header`: one more header's name that carries the request's id, on every path below the version of
-    this wire's own (`/api/v1/…`).
+    in its first bytes. forget(ask, failure) -> the ask's fields without what another channel made, None when the
+    failure is about something else or there is no such thing. `pass_headers`: {the client's header, lower case, that
+    goes upstream: what is sent when it is absent, b"" for nothing}; all others stay here. `rid_header`: one more
+    header's name that carries the request's id, on every path below the version of this wire's own (`/api/v1/…`).
     tell(data, told) stands in for add_cost where an answer always tells more. look(ask) -> Look, for composite models.
     turns: how server-side tools are talked about, for wires that can. answer_type(ask, upstream's Content-Type) gives
     the client's, for wires whose answers are not JSON and event streams. A refuse_in_stream that gives b"" has the
     connection cut: no words fit into such a stream. `content_type` is the upstream request's. `openapi`:
-    its operation in /openapi.json; an example's model may be {llm}, {embedding} or {speech}: one that is there.
+    its {client path: {method: operation}} in /openapi.json, see plugins/README.md.
     """
 
     name: str
@@ -213,6 +219,7 @@ class Wire:
     peek_at: Callable[[str, str, str, bytes], Ask] | None = None
     gather: Callable[[bytes], bytes] | None = None
     answer_id: Callable[[bytes, Ask], str] | None = None
+    forget: Callable[[Ask, Failure], dict[str, msgspec.Raw] | None] | None = None
     pass_headers: Mapping[bytes, bytes] = field(default_factory=dict)
     rid_header: str = ""
     tell: Callable[[bytes, Told], bytes] | None = None
@@ -397,3 +404,4 @@ class JobWire:
     kind: str
     doors: Sequence[JobDoor]
     maker: Maker | None = None
+    openapi: Mapping[str, Any] = field(default_factory=dict)

@@ -99,18 +99,6 @@ def plain_talk(said: str, count: int) -> Sequence[str]:
     return words(16 if count < 0 else count)
 
 
-def last_text(messages: Any) -> str:
-    """The text of the last user message of a decoded list of messages or items; '' when there is none."""
-    for message in reversed(messages if isinstance(messages, list) else []):
-        if isinstance(message, dict) and message.get("role") == "user":
-            content = message.get("content")
-            if isinstance(content, str):
-                return content
-            if isinstance(content, list):
-                return " ".join(str(part.get("text", "")) for part in content if isinstance(part, dict)).strip()
-    return ""
-
-
 def vector(text: str, size: int) -> list[float]:
     """A vector that depends on the text only."""
     seed = sum(text.encode()) + 1

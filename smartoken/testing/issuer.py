@@ -1,7 +1,8 @@
 """A pretend OAuth2 issuer with rotating refresh tokens, and the ChatGPT backend that believes only its newest token.
 
 `Issuer()` listens on a thread of its own. It knows one device login, refuses a spent refresh token and kills its chain,
-and keeps what it was asked. The backend checks the rules of the body and answers as the pretend upstream does.
+and keeps what it was asked. The backend checks the rules of the body and answers as the pretend upstream does; it reads
+only reasoning sealed as SEAL.
 """
 
 import base64
@@ -16,8 +17,25 @@ from smartoken.testing.plays import parse
 from smartoken.testing.wires import responses
 
 ACCOUNT = "acct-0042"
+CODE = "ABCD-1234"
+SEAL = f"sealed for {ACCOUNT}"
 REFUSED = ("max_output_tokens", "temperature", "top_p", "user", "metadata", "safety_identifier", "truncation",
            "prompt_cache_retention", "background", "previous_response_id")
+
+
+PAGE = "/codex/device"
+FORM = ("<!doctype html><html lang=en><title>Sign in</title><form method=post><label>Code <input name=code></label>"
+        "<button name=word value=agree>Agree</button><button name=word value=refuse>Refuse</button></form></html>")
+
+
+def limits(primary: float, secondary: float) -> dict[str, str]:
+    """Headers that tell how much of the windows of five hours and of a week is used, in percent."""
+    now = int(time.time())
+    return {"x-codex-plan-type": "plus", "x-codex-primary-used-percent": str(primary),
+            "x-codex-primary-window-minutes": "300", "x-codex-primary-reset-at": str(now + 3 * 3600),
+            "x-codex-secondary-used-percent": str(secondary), "x-codex-secondary-window-minutes": "10080",
+            "x-codex-secondary-reset-at": str(now + 5 * 86_400), "x-codex-credits-has-credits": "False",
+            "x-codex-credits-unlimited": "False", "x-codex-credits-balance": ""}
 
 
 class _Server(ThreadingHTTPServer):
@@ -30,10 +48,15 @@ class _Server(ThreadingHTTPServer):
 class Issuer:
     """`url` is the issuer's, `backend` the base URL of its backend. `lifetime_s` is how long access tokens last;
     `limit_s` > 0 lets the backend say that the account is used up for so long; `refreshes` counts, `asked` is set
-    by the first, and `open` cleared holds all of them."""
+    by the first, and `open` cleared holds all of them. `told` are headers of each of the backend's answers. With
+    `person` a device login waits until somebody enters the code, or refuses, on the page that the issuer names;
+    without, it is agreed to at the second question."""
 
-    def __init__(self, lifetime_s: int = 3600, delay_s: float = 0.0):
-        self.lifetime_s, self.delay_s, self.limit_s = lifetime_s, delay_s, 0
+    def __init__(self, lifetime_s: int = 3600, delay_s: float = 0.0, person: bool = False):
+        self.lifetime_s, self.delay_s, self.limit_s, self.person = lifetime_s, delay_s, 0, person
+        self.word = ""                           # of the person: "", "agree" or "refuse"
+        self.polls = 0
+        self.told = limits(12, 3)
         self.refreshes, self.spent, self.pending = 0, set(), 2
         self.asked, self.open = threading.Event(), threading.Event()  # a refresh has come; it may be answered
         self.open.set()
@@ -94,9 +117,12 @@ class Issuer:
             return 200, self._issue()
 
     def device(self, asked: dict) -> tuple[int, dict]:
-        """POST …/deviceauth/token: pending a few times."""
+        """POST …/deviceauth/token: pending until the person has spoken, or a few times."""
         self.pending -= 1
-        if self.pending > 0:
+        self.polls += 1
+        if self.word == "refuse":
+            return 400, {"error": "access_denied"}
+        if (self.person and not self.word) or (not self.person and self.pending > 0):
             return 403, {}
         return 200, {"authorization_code": "code-1", "code_challenge": "c", "code_verifier": "verifier-1"}
 
@@ -122,6 +148,9 @@ class Issuer:
         for field in REFUSED:
             if field in asked:
                 return 400, {"detail": f"Unsupported parameter: {field}"}
+        if any(item.get("encrypted_content", SEAL) != SEAL for item in asked["input"]):
+            return 400, {"error": {"type": "invalid_request_error", "code": "invalid_encrypted_content",
+                                   "message": "The encrypted content could not be verified."}}
         answer = responses.answer(responses.read(json.dumps(asked).encode()), parse("ok"), plain_talk)
         stream = b"".join(event for event, _ in answer.pieces).replace(ID, b"1")
         head, _, last = stream.rpartition(b"event: ")
@@ -144,26 +173,40 @@ class _Handler(BaseHTTPRequestHandler):
             asked = {name: values[0] for name, values in parse_qs(raw.decode()).items()}
         else:
             asked = json.loads(raw or b"{}")
-        if self.path == "/oauth/token":
+        if self.path == PAGE:
+            agreed = asked.get("code") == CODE and asked.get("word") == "agree"
+            self.issuer.word = "agree" if agreed else "refuse"
+            self._send(200, "<!doctype html><title>Done</title><p>Done. You may close this page.</p>")
+        elif self.path == "/oauth/token":
             self._send(*self.issuer.token(asked))
         elif self.path == "/oauth/revoke":
             self.issuer.revoked = True
             self._send(200, {})
         elif self.path == "/api/accounts/deviceauth/usercode":
-            self._send(200, {"device_auth_id": "device-1", "user_code": "ABCD-1234", "interval": "0"})
+            self._send(200, {"device_auth_id": "device-1", "user_code": CODE, "interval": "0"})
         elif self.path == "/api/accounts/deviceauth/token":
             self._send(*self.issuer.device(asked))
         elif self.path == "/backend-api/codex/responses":
-            self._send(*self.issuer.respond({name.lower(): value for name, value in self.headers.items()}, asked))
+            answer = self.issuer.respond({name.lower(): value for name, value in self.headers.items()}, asked)
+            self._send(*answer, self.issuer.told)
         else:
             self._send(404, {"detail": "Not Found"})
 
-    def _send(self, status: int, body: dict | bytes) -> None:
-        kind = "text/event-stream" if isinstance(body, bytes) else "application/json"
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    def do_GET(self) -> None:
+        if self.path == PAGE:
+            self._send(200, FORM)
+        else:
+            self._send(404, {"detail": "Not Found"})
+
+    def _send(self, status: int, body: dict | bytes | str, headers: dict[str, str] | None = None) -> None:
+        """JSON for a dict, events for bytes, a page for text."""
+        kind = {dict: "application/json", bytes: "text/event-stream", str: "text/html; charset=utf-8"}[type(body)]
+        data = body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data)
 

@@ -101,6 +101,9 @@ class MemoryStore:
         return await self._do(lambda: sorted((link for link in self._links(chain) if link.seq > after),
                                              key=lambda link: link.seq)[:limit])
 
+    async def remove_entries(self, chain, seqs):
+        await self._do(lambda: [self._chains.get(chain, {}).pop(seq, None) for seq in seqs] and None)
+
     def _links(self, chain):
         return self._chains.get(chain, {}).values()
 

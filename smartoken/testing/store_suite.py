@@ -66,7 +66,7 @@ async def finding(store: Store, other: Store) -> None:
 
 
 async def chains(store: Store, other: Store) -> None:
-    """append is exact about seq and op; head, entry_by_op, entries and chains read what it wrote."""
+    """append is exact about seq and op; head, entry_by_op, entries and chains read what it wrote; what is removed is gone for all of them."""
     assert await store.head("a1") is None
     one, two = entry("a1", 1, "op:1", hash="h1"), entry("a1", 2, "op:2", prev_hash="h1", hash="h2")
     assert await store.append(one) == APPENDED
@@ -82,6 +82,13 @@ async def chains(store: Store, other: Store) -> None:
     assert await other.entries("a1", after=1) == [two]
     assert await other.entries("a1", limit=1) == [one]
     assert await store.chains() == ["a1", "a2"]
+    for seq in range(3, 8):
+        assert await store.append(entry("a1", seq, f"op:{seq}")) == APPENDED
+    for _ in range(2):
+        await other.remove_entries("a1", [2, 4, 5, 99])
+    assert [link.seq for link in await store.entries("a1")] == [1, 3, 6, 7]
+    assert (await store.head("a1")).seq == 7 and await store.entry_by_op("a1", "op:4") is None
+    assert [link.seq for link in await store.entries("a2")] == [1], "another chain's entries stay"
     assert await store.chains(after="a1") == ["a2"]
     assert await store.chains(limit=1) == ["a1"]
 

@@ -110,7 +110,7 @@ class Upstream:
         return play, answer, ending
 
     def _make(self, call: Call, key: tuple[str, bytes]) -> tuple[Play, Answer, str]:
-        path, named = model_in(call.path)
+        path, named = stored_in(call) or model_in(call.path)
         ending = next((e for e in self.endings if path.endswith(e)), "")
         try:
             if not ending:
@@ -214,6 +214,15 @@ def model_in(path: str) -> tuple[str, str]:
     front, found, rest = path.rpartition("/models/")
     name, colon, method = rest.rpartition(":")
     return (f"{front}:{method}", unquote(name)) if found and colon else (path, "")
+
+
+def stored_in(call: Call) -> tuple[str, str] | None:
+    """(path with {id} in the id's place, the id) of a call about a stored response; a DELETE says so at the end."""
+    front, found, rest = call.path.partition("/responses/")
+    id, slash, below = rest.partition("/")
+    if not found or not id.startswith("resp_"):
+        return None
+    return f"{front}/responses/{{id}}{slash}{below}{':delete' if call.method == 'DELETE' else ''}", id
 
 
 def at(url: str, name: str = "", plays: str = "") -> str:

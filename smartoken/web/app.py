@@ -15,6 +15,9 @@ from smartoken.web import handlers
 from smartoken.web.answers import refusal_body, refusal_headers, refusal_of_status
 from smartoken.web.trace import TraceHeaders
 
+# What operators see answers on the admin port only, where there is one; these few on both.
+ADMIN, SHARED = ("/console", "/admin/", "/metrics"), ("/console/static/", "/healthz", "/readyz")
+
 log = logging.getLogger("smartoken.web")
 
 
@@ -72,10 +75,21 @@ class NotFound(ApiHandler):
         raise refuse("not_found", "There is nothing at this path.", code="unknown_route")
 
 
-def make_app(routes: list, trace: TraceHeaders | None = None) -> Application:
-    """The application over its routes; every other path is a 404 in JSON."""
+def make_app(routes: list, trace: TraceHeaders | None = None, admin: bool = False) -> Application:
+    """The application over its routes; every other path is a 404 in JSON. `admin` is that of the admin port."""
     return Application(routes, default_handler_class=NotFound, log_function=_log_nothing, compress_response=False,
-                       trace=trace or TraceHeaders({}))
+                       trace=trace or TraceHeaders({}), admin=admin)
+
+
+def parted(routes: list) -> tuple[list, list]:
+    """(those of the public port, those of the admin port), each in order."""
+    public = [row for row in routes if _path(row).startswith(SHARED) or not _path(row).startswith(ADMIN)]
+    return public, [row for row in routes if _path(row).startswith((*SHARED, *ADMIN))]
+
+
+def _path(row: Any) -> str:
+    """The pattern of a tuple or a URLSpec."""
+    return (row[0] if isinstance(row, tuple) else row.regex.pattern).removeprefix("^")
 
 
 def found_routes(gateway: Any) -> list:

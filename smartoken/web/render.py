@@ -3,7 +3,7 @@
 from typing import Any
 
 from smartoken.domain.trace import new_rid
-from smartoken.engine.relay import refusal_headers
+from smartoken.engine.client import refusal_headers
 from smartoken.errors import Refusal
 from smartoken.web.answers import JSON, refusal_body
 from smartoken.web.door import HotPaths

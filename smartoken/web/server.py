@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from tornado.httputil import HTTPServerConnectionDelegate
 
 from smartoken.errors import Refusal, refuse
+from smartoken.web.forwarded import Proxies
 from smartoken.web.front import Front
 from smartoken.web.http1 import Edge, RenderRefusal, date_line
 from smartoken.web.request import Handler, Request
@@ -15,6 +16,7 @@ from smartoken.web.tornado_door import TornadoDoor
 
 SWEEP_S = 1.0
 DEFAULT_EDGE = Edge()
+NOBODY = Proxies()
 
 log = logging.getLogger("smartoken.web")
 
@@ -23,10 +25,13 @@ class FrontServer:
     """Serves `hot` paths by their handlers and everything else by the Tornado application. Make it inside the loop."""
 
     def __init__(self, app: HTTPServerConnectionDelegate, hot: Mapping[bytes, Handler], render: RenderRefusal,
-                 edge: Edge = DEFAULT_EDGE, body_max_by_path: Mapping[bytes, int] | None = None):
-        """`render` makes the bodies of refusals that no handler makes: see http1.RenderRefusal."""
+                 edge: Edge = DEFAULT_EDGE, body_max_by_path: Mapping[bytes, int] | None = None,
+                 proxies: Proxies = NOBODY):
+        """`render` makes the bodies of refusals that no handler makes: see http1.RenderRefusal. `proxies` may speak for
+        clients, and have no cap of connections per address: their connections are many people's."""
         self.app, self.hot, self.render, self.edge = app, hot, render, edge
         self.body_max_by_path = body_max_by_path or {}
+        self.proxies = proxies
         self.draining = False
         self.in_flight = 0
         self.date = date_line()
@@ -91,7 +96,8 @@ class FrontServer:
         """A new connection; a Refusal when there are too many."""
         count = self._by_ip[front.peer] = self._by_ip.get(front.peer, 0) + 1
         self._fronts.add(front)
-        if len(self._fronts) > self.edge.connections_max or count > self.edge.connections_per_ip:
+        if len(self._fronts) > self.edge.connections_max or (
+                count > self.edge.connections_per_ip and not self.proxies.trusts(front.peer)):
             return refuse("rate_limit", "Too many connections.", code="too_many_connections", retry_after_s=1)
         return None
 

@@ -51,8 +51,10 @@ class Signed(RequestHandler):
 
     @property
     def secure(self) -> bool:
-        """Whether browsers reach us over TLS, ours or a proxy's."""
-        return self.request.protocol == "https" or self.gateway.conf.base_url.startswith("https:")
+        """Whether browsers reach us over TLS, ours or a proxy's. `public_url` says nothing about the admin port."""
+        if self.request.protocol == "https":
+            return True
+        return not self.settings.get("admin") and self.gateway.conf.base_url.startswith("https:")
 
     @property
     def cookie_name(self) -> str:

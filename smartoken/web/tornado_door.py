@@ -42,8 +42,12 @@ class TornadoDoor(HTTPConnection):
 
     def __init__(self, request: Request):
         transport = request.front.transport
-        secure = transport.get_extra_info("sslcontext") is not None
-        self.context = Context(request.peer, "https" if secure else "http", transport.get_extra_info("peername"))
+        protocol = "https" if transport.get_extra_info("sslcontext") is not None else "http"
+        peer, proxies = request.peer, request.front.server.proxies
+        if proxies:
+            protocol = proxies.protocol(peer, request.headers, protocol)
+            peer = proxies.client(peer, request.headers)
+        self.context = Context(peer, protocol, transport.get_extra_info("peername"))
         self._request = request
         self._delegate: HTTPMessageDelegate | None = None
         self._waiting: asyncio.Future | None = None  # the delegate is not ready for more of the body

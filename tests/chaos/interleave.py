@@ -37,14 +37,18 @@ class Turnstile:
         mine = asyncio.get_running_loop().create_future()
         self._waiting.append(mine)
         self._release()
-        await mine
+        try:
+            await mine
+        finally:
+            if mine in self._waiting:       # the adapter's patience was at its end
+                self._waiting.remove(mine)
 
     def leave(self) -> None:
         self._alive -= 1
         self._release()
 
     def _release(self) -> None:
-        if self._waiting and len(self._waiting) == self._alive:
+        if self._waiting and len(self._waiting) == self._alive and not any(one.done() for one in self._waiting):
             self.turns += 1
             self._waiting.pop(self._rng.randrange(len(self._waiting))).set_result(None)
 

@@ -7,13 +7,12 @@ was used meanwhile must be there within ten seconds.
 
 import asyncio
 import random
-import threading
 import time
 
 import aiohttp
 
 from smartoken.testing.process import UpstreamProcess
-from smartoken.testing.proxy import FaultProxy
+from tests.between import Between
 from tests.chaos.crowd import mistakes
 from tests.chaos.proof import Means, Proof
 from tests.harness import Client, Gateway, channel, model, until
@@ -21,30 +20,6 @@ from tests.journeys import load
 
 MODES = ("blackhole", "refuse", "half_close")
 BACK_S = 10
-
-
-class Between:
-    """The proxy on a thread of its own: the proof's other parts wait in blocking ways."""
-
-    def __init__(self, port: int):
-        self.proxy, self._loop = FaultProxy("127.0.0.1", port), asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        self._do(self.proxy.start())
-
-    def _do(self, work):
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
-
-    def mode(self, mode: str) -> None:
-        """From now on; what is open is cut, so that the other side notices as it would."""
-        self.proxy.mode = mode
-        if mode == "pass":
-            self._do(self.proxy.cut())
-
-    def stop(self) -> None:
-        self._do(self.proxy.stop())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
 
 
 def prove(means: Means) -> Proof:

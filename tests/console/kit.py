@@ -14,9 +14,11 @@ API = "/admin/api"
 class Person:
     """One browser's worth of cookies. `api` speaks JSON and raises on nothing; `form` posts as a page would."""
 
-    def __init__(self, gateway: Gateway, ip_hint: str = ""):
-        self.gateway = gateway
-        self.http = httpx.Client(base_url=gateway.url, timeout=30, headers={"Accept-Language": "en"})
+    def __init__(self, gateway: Gateway, url: str = "", **headers: str):
+        """`url` is where the console is if not on the gateway's own port; `headers` go with every request."""
+        self.gateway, self.url = gateway, url or gateway.url
+        given = {"Accept-Language": "en"} | {name.replace("_", "-"): value for name, value in headers.items()}
+        self.http = httpx.Client(base_url=self.url, timeout=30, headers=given)
         self.csrf = ""
 
     def first_owner(self, name: str = "ada") -> "Person":
@@ -36,12 +38,12 @@ class Person:
         return self
 
     def api(self, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
-        given = {"X-CSRF-Token": self.csrf, "Origin": self.gateway.url} if method != "GET" else {}
+        given = {"X-CSRF-Token": self.csrf, "Origin": self.url} if method != "GET" else {}
         given |= {name.replace("_", "-"): value for name, value in headers.items()}
         return self.http.request(method, API + path, json=body, headers=given)
 
     def form(self, path: str, **fields: str) -> httpx.Response:
-        return self.http.post(path, data={"_csrf": self.csrf, **fields}, headers={"Origin": self.gateway.url})
+        return self.http.post(path, data={"_csrf": self.csrf, **fields}, headers={"Origin": self.url})
 
     def page(self, path: str) -> str:
         got = self.http.get(path)

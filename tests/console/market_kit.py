@@ -33,7 +33,7 @@ CATALOG = (
           title="Picture", owned_by="sandbox", available_sizes=["1024x1024", "1536x1024"]),
     table("sandbox/film", "text2video", '{ video_price_per_second_by_resolution = { "720P" = "0.05", "1080P" = "0.1" } }',
           title="Film", owned_by="sandbox", available_ratios=["16:9"], available_durations=[3, 10]),
-    table("sandbox/voice", "speech", '{ per_mchar = "15" }', title="Voice", owned_by="sandbox"),
+    table("sandbox/voice", "speech", '{ per_mchar = "15", per_voice = "1.5" }', title="Voice", owned_by="sandbox"),
     table("acme/vector", "embedding", '{ input_per_mtok = "0.02" }', title="Vector"),
     table("acme/evil", "llm", CHAT, title=EVIL[0] + EVIL[1], description=" ".join(EVIL), owned_by=EVIL[2]),
     '[[channels]]\nname = "sandbox"\nprovider = "sandbox"\nwire_api = ["chat", "images", "videos", "speech"]\n'

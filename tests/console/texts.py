@@ -6,7 +6,10 @@ import csv
 import re
 from pathlib import Path
 
-from smartoken.console import nav, page, shelf, site, widgets
+from smartoken_plugins.chatgpt_oauth.accounts import FILE
+from smartoken_plugins.chatgpt_oauth.issuer import CHATGPT
+
+from smartoken.console import nav, page, rules, shelf, site, widgets
 from smartoken.console.pages import dashboard, my_keys, playground
 from smartoken.console.pages.models import PRICES, TYPES
 from smartoken.domain import usage
@@ -23,9 +26,12 @@ def texts() -> set[str]:
     """All of them, in English."""
     found = {*page.DONE.values(), *widgets.TONES, *ROLES, *TYPES, *PRICES, *KINDS, *MEANINGS,
              "1,000 cached in + 1,000 out",
-             "1 image", "1,000 characters", usage.REPORTED, usage.COUNTED, usage.ESTIMATED, usage.NONE, "head",
+             *CHATGPT.terms, CHATGPT.title, FILE, "1 image", "1,000 characters", "1 cloned voice", usage.REPORTED,
+             usage.COUNTED, usage.ESTIMATED, usage.NONE, "head",
              "first bytes",
              "end", "store", "limiter", "media"}
+    found |= {text for field in (*rules.RULE, *rules.WHOLE_MODEL) for text in (field.label, field.hint, field.wrong)}
+    found |= {*rules.ORDERS, *rules.NAMES.values(), "yes", "no"}
     for group, entries in nav.MENU:
         found |= {group, *(entry.label for entry in entries)}
     for template in (CONSOLE / "templates").glob("*.html"):

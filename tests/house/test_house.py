@@ -103,7 +103,7 @@ HOOKS = {name: value for name, value in vars(spec).items() if name.startswith("s
 
 
 def test_there_are_hooks():
-    assert len(HOOKS) == 14
+    assert len(HOOKS) == 15
 
 
 @pytest.mark.parametrize("name", sorted(HOOKS))

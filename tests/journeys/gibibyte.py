@@ -1,6 +1,6 @@
 """1 GiB of films through a gateway into OSS: how much memory it takes, and what chat beside it feels.
 
-`python -m tests.journeys.gibibyte [--mb 1024]` prints both, and fails when the worker grew by 64 MiB or more. (Chat is
+`python -m tests.journeys.gibibyte [--mb 1024]` prints both, and how often the event loop was late by more than 20 ms, and fails when the worker grew by 64 MiB or more. (Chat is
 printed, not judged: on a machine with few cores the pretend OSS and upstreams beside the gateway cost more than it does.)
 """
 
@@ -47,6 +47,7 @@ def run(folder: Path, mb: int) -> None:
         client = gateway.client("gibibyte", "100")
         _film(gateway, client)                 # clients and threads are made by the first one
         alone = _chat(gateway, client, threading.Event(), 500)
+        slow = _slow(gateway)
         before, begun, over = _rss(gateway), time.monotonic(), threading.Event()
         peak, beside = [0], []
         watchers = [threading.Thread(target=lambda: peak.__setitem__(0, _peak(gateway, over))),
@@ -63,7 +64,7 @@ def run(folder: Path, mb: int) -> None:
         grown = peak[0] - before
         print(f"{mb} MiB in {took:.1f} s; the worker had {before >> 20} MiB and grew by {grown >> 20} MiB at most; chat "
               f"alone p50 {_ms(alone, 50)} p99 {_ms(alone, 99)} ms, beside it p50 {_ms(beside, 50)} p99 "
-              f"{_ms(beside, 99)} worst {_ms(beside, 100)} ms ({len(beside)} calls)")
+              f"{_ms(beside, 99)} worst {_ms(beside, 100)} ms ({len(beside)} calls); the event loop was late by more than 20 ms {_slow(gateway) - slow:g} times")
         assert grown < GROWTH_MAX, f"grew by {grown} bytes"
     finally:
         gateway.close()
@@ -93,6 +94,12 @@ def _chat(gateway: Gateway, client: Client, over: threading.Event, count: int) -
         time.sleep(0.005)
     connection.close()
     return took
+
+
+def _slow(gateway: Gateway) -> float:
+    """How often the event loop came more than 20 ms late to a timer."""
+    return (gateway.metric("smartoken_loop_lag_seconds_count")
+            - gateway.metric("smartoken_loop_lag_seconds_bucket", le="0.02"))
 
 
 def _rss(gateway: Gateway) -> int:

@@ -206,19 +206,36 @@ def smartoken_gates(): return [nothing]
 @hookimpl
 def smartoken_handlers(): return [("/page", Page)]
 @hookimpl
+def smartoken_sign_ins():
+    return [SignIn("acme", "Acme", "acme:", ["Acme's terms apply."], "acme.json", *[nothing] * 7)]
+@hookimpl
 def smartoken_adapters(): return {"media": {"nowhere": lambda url: ("media at", url)}}
 """
     registry = folder(everything=everything).registry
     assert registry.bridges["a", "b"].target == "b"
     assert registry.tools["search"].name == "search" and "cheapest" in registry.routers
+    assert registry.sign_ins["acme"].prefix == "acme:"
     assert len(registry.gates) == 1 and registry.handlers[0][0] == "/page"
     assert registry.adapter("media", "nowhere://x") == ("media at", "nowhere://x")
     assert set(registry.gave["everything"]) == {"bridge a -> b", "tool search", "router cheapest", "gate nothing",
-                                                "page /page", "media nowhere"}
+                                                "page /page", "media nowhere", "sign-in acme"}
     with pytest.raises(TypeError):
         registry.providers["x"] = None
     with pytest.raises(AttributeError):
         registry.gates = ()
+
+
+def test_a_sign_in_says_whose_terms_apply_and_can_do_all_of_it(folder):
+    sign_in = HEAD + """
+@hookimpl
+def smartoken_sign_ins(): return [SignIn("acme", "Acme", %s, "acme.json", *[%s] * 7)]
+"""
+    fails(folder, "plugin 'mine'", "sign-in 'acme': terms must be a list of sentences",
+          mine=sign_in % ("'acme:', 'Ours.'", "print"))
+    fails(folder, "plugin 'mine'", "sign-in 'acme': prefix must be that of its credentials",
+          mine=sign_in % ("'acme', ['Ours.']", "print"))
+    fails(folder, "plugin 'mine'", "sign-in 'acme': accounts must be a function",
+          mine=sign_in % ("'acme:', ['Ours.']", "None"))
 
 
 def test_an_unknown_scheme_names_the_nearest():

@@ -11,6 +11,7 @@ from dataclasses import replace
 import anthropic
 import openai
 import pytest
+from smartoken_plugins.chatgpt_oauth import limits
 from smartoken_plugins.chatgpt_oauth.issuer import CHATGPT, Dead, Tokens
 from smartoken_plugins.chatgpt_oauth.vault import Vault
 
@@ -140,7 +141,7 @@ async def main():
     store = open_sqlite(f"sqlite:///{folder}/s.db")
     await store.open()
     vault = Vault(store, open_ring(folder), folder / "oauth", "node")
-    await vault.renewed("own", 1, dataclasses.replace(CHATGPT, url=url))
+    await vault.renewed("own", int(sys.argv[3]), dataclasses.replace(CHATGPT, url=url))
 asyncio.run(main())
 """
 
@@ -159,28 +160,30 @@ def test_killed_between_refresh_and_store_no_chain_is_lost(tmp_path, issuer):
 
     async def prepared(store, vault):
         await vault.put("own", _at(issuer.url), Tokens(issuer.access, issuer.refresh, issuer.id_token, ACCOUNT))
-        await store.insert("oauth_tokens", {"_id": "own:1", "rev": 1, "kind": "claim", "node": "node",
+        begun = (await store.get("oauth_tokens", "own"))["generation"]
+        await store.insert("oauth_tokens", {"_id": f"own:{begun}", "rev": 1, "kind": "claim", "node": "node",
                                             "pid": _dead_pid(), "at_ms": 0})  # whose owner died before it asked
+        return begun
 
     async def taken_over(store, vault):
-        doc = await vault.renewed("own", 1, _at(issuer.url))
+        doc = await vault.renewed("own", begun, _at(issuer.url))
         return doc["generation"], vault.tokens(doc).refresh_token
 
-    asyncio.run(with_vault(prepared))
+    begun = asyncio.run(with_vault(prepared))
     issuer.open.clear()
-    other = subprocess.Popen([sys.executable, "-c", REFRESH, str(tmp_path), issuer.url])
+    other = subprocess.Popen([sys.executable, "-c", REFRESH, str(tmp_path), issuer.url, str(begun)])
     assert issuer.asked.wait(30)
     lock = sqlite3.connect(tmp_path / "s.db", isolation_level=None, timeout=10)
     lock.execute("BEGIN IMMEDIATE")
     issuer.open.set()
-    until((tmp_path / "oauth" / "own.1").exists, "the file with the new tokens")
+    until((tmp_path / "oauth" / f"own.{begun}").exists, "the file with the new tokens")
     other.send_signal(signal.SIGKILL)
     other.wait()
     lock.execute("ROLLBACK")
     lock.close()
-    assert issuer.refresh.encode() not in (tmp_path / "oauth" / "own.1").read_bytes()
-    assert asyncio.run(with_vault(taken_over)) == (2, issuer.refresh)
-    assert issuer.refreshes == 1 and not issuer.dead and not (tmp_path / "oauth" / "own.1").exists()
+    assert issuer.refresh.encode() not in (tmp_path / "oauth" / f"own.{begun}").read_bytes()
+    assert asyncio.run(with_vault(taken_over)) == (begun + 1, issuer.refresh)
+    assert issuer.refreshes == 1 and not issuer.dead and not (tmp_path / "oauth" / f"own.{begun}").exists()
 
 
 def _at(url: str):
@@ -199,11 +202,66 @@ def test_a_spent_refresh_token_is_dead_for_good(tmp_path, issuer):
         await store.open()
         try:
             vault = Vault(store, open_ring(tmp_path), tmp_path / "oauth", "node")
-            await vault.put("own", _at(issuer.url), Tokens(issuer.access, "spent", issuer.id_token, ACCOUNT))
+            made = await vault.put("own", _at(issuer.url), Tokens(issuer.access, "spent", issuer.id_token, ACCOUNT))
             for _ in range(2):
                 with pytest.raises(Dead):
-                    await vault.renewed("own", 1, _at(issuer.url))
+                    await vault.renewed("own", made["generation"], _at(issuer.url))
         finally:
             await store.close()
     asyncio.run(main())
     assert issuer.refreshes == 0
+
+
+NOW_MS = 1_800_000_000_123
+PRIMARY = [(b"x-codex-primary-used-percent", b"12.5"), (b"x-codex-primary-window-minutes", b"300"),
+           (b"x-codex-primary-reset-at", b"1800003600")]
+
+
+@pytest.mark.parametrize("headers, wanted", [
+    ([], {}),
+    ([(b"content-type", b"text/event-stream"), (b"x-codex-plan-type", b"plus")], {}),
+    (PRIMARY, [("", 300, 125, 1_800_003_600_000)]),
+    ([*PRIMARY[:2], (b"x-codex-primary-reset-at", b""), (b"x-codex-primary-reset-after-seconds", b"90")],
+     [("", 300, 125, 1_800_000_060_000)]),
+    ([*PRIMARY, (b"x-codex-secondary-used-percent", b"0")], [("", 300, 125, 1_800_003_600_000), ("", 0, 0, 0)]),
+    ([*PRIMARY, (b"x-codex-mini-2-primary-used-percent", b"7"), (b"x-codex-mini-2-limit-name", b"Mini 2")],
+     [("", 300, 125, 1_800_003_600_000), ("Mini 2", 0, 70, 0)]),
+    ([(b"x-codex-primary-used-percent", b"lots"), (b"x-codex-secondary-used-percent", b"nan")], {}),
+    ([(b"x-codex-primary-used-percent", b"-1"), (b"x-codex-primary-over-secondary-limit-percent", b"5")], {}),
+    ([(b"x-codex-%d-primary-used-percent" % n, b"1") for n in range(50)], 8),
+])
+def test_limits_are_read_from_headers_and_nonsense_is_not_told(headers, wanted):
+    read = limits.read(headers, NOW_MS)
+    windows = [(one.name, one.minutes, one.used_permille, one.reset_ms) for one in limits.windows_of(read)]
+    assert read == {} if wanted == {} else len(windows) == wanted if isinstance(wanted, int) else windows == wanted
+
+
+@pytest.mark.parametrize("has, unlimited, balance, said", [(b"True", b"False", b"12.5", "12.5"),
+                                                           (b"True", b"True", b"", "unlimited"),
+                                                           (b"False", b"False", b"3", "")])
+def test_credits_are_told_in_the_words_of_the_backend(has, unlimited, balance, said):
+    told = [(b"x-codex-credits-has-credits", has), (b"x-codex-credits-unlimited", unlimited),
+            (b"x-codex-credits-balance", balance)]
+    assert limits.read([*PRIMARY, *told], NOW_MS)["credits"] == said
+
+
+def test_an_account_that_comes_back_takes_nothing_of_its_former_life(tmp_path, issuer):
+    """Its last claim stood in the way of the first refresh of its second life, for ever."""
+    issuer.delay_s = 0
+
+    async def main() -> None:
+        store = open_sqlite(f"sqlite:///{tmp_path}/s.db")
+        await store.open()
+        try:
+            vault = Vault(store, open_ring(tmp_path), tmp_path / "oauth", "node")
+            for _ in range(2):
+                made = await vault.put("own", _at(issuer.url), Tokens(issuer.access, issuer.refresh))
+                await vault.tell("own", 1, limits.read(PRIMARY, NOW_MS))
+                renewed = await asyncio.wait_for(vault.renewed("own", made["generation"], _at(issuer.url)), 20)
+                await vault.remove("own")
+                assert renewed["generation"] == made["generation"] + 1
+                assert await store.find("oauth_tokens") == []
+        finally:
+            await store.close()
+    asyncio.run(main())
+    assert issuer.refreshes == 2

@@ -26,7 +26,8 @@ class Missing(Exception):
     """No server of this kind here; says what to do."""
 
     def __init__(self, kind: str, what: str):
-        remedy = (f"run `python -m tests.servers install` (it needs Go for FerretDB), or set {URLS[kind]}"
+        remedy = ("`pip install secantusdb`, or put mongod on PATH" if kind == "indexed" else
+                  f"run `python -m tests.servers install` (it needs Go for FerretDB), or set {URLS[kind]}"
                   if kind in URLS else f"install {kind} with your system's package manager")
         super().__init__(f"no {what}: {remedy}")
         self.kind = kind
@@ -54,7 +55,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        return f"{'mongodb' if self.kind == 'mongo' else 'redis'}://{self.host}:{self.port}"
+        return f"{'redis' if self.kind == 'redis' else 'mongodb'}://{self.host}:{self.port}"
 
     def start(self) -> None:
         self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -93,6 +94,16 @@ def mongo_command(folder: Path, port: int) -> list[str]:
     return [str(FERRETDB), "-folder", str(folder), "-listen", f"127.0.0.1:{port}"]
 
 
+def indexed_command(folder: Path, port: int) -> list[str]:
+    """The same of one whose indexes are used: FerretDB 1.x on SQLite looks through all of a collection for whatever is
+    not an `_id`. SecantusDB keeps documents in WiredTiger, as MongoDB does. Missing."""
+    if mongod := find("mongod"):
+        return [mongod, "--dbpath", str(folder), "--port", str(port), "--bind_ip", "127.0.0.1"]
+    if (server := find("secantusd-py")) is None:
+        raise Missing("indexed", "MongoDB server with indexes")
+    return [server, "--standalone", "--storage-path", str(folder), "--port", str(port), "--cache-size", "1GB"]
+
+
 def redis_command(folder: Path, port: int) -> list[str]:
     """The same for Redis; nothing is kept on disk."""
     server = find("redis-server")
@@ -102,7 +113,7 @@ def redis_command(folder: Path, port: int) -> list[str]:
             "--appendonly", "no"]
 
 
-COMMANDS = {"mongo": mongo_command, "redis": redis_command}
+COMMANDS = {"mongo": mongo_command, "indexed": indexed_command, "redis": redis_command}
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ import contextlib
 
 from smartoken.web.answers import render_refusal
 from smartoken.web.app import make_app
+from smartoken.web.forwarded import Proxies
 from smartoken.web.handlers import healthz
 from smartoken.web.http1 import Edge
 from smartoken.web.server import FrontServer
@@ -52,10 +53,11 @@ def ask(path=b"/hot", body=b"", method=b"POST", extra=b""):
 
 
 @contextlib.asynccontextmanager
-async def served(hot=None, routes=(), edge=EDGE, body_max_by_path=None):
+async def served(hot=None, routes=(), edge=EDGE, body_max_by_path=None, proxies=()):
     """(server, port); at the end no connection and nothing in flight may be left."""
     hot = {b"/hot": Echo()} if hot is None else hot
-    server = FrontServer(make_app([*healthz.routes(None), *routes]), hot, render_refusal, edge, body_max_by_path)
+    server = FrontServer(make_app([*healthz.routes(None), *routes]), hot, render_refusal, edge, body_max_by_path,
+                         Proxies(proxies))
     port = await server.listen("127.0.0.1", 0)
     try:
         yield server, port

@@ -97,8 +97,8 @@ class One(Page):
         books = await self.ask(accounts.books(self.desk, id,
                                               accounts.BooksQuery(before=self.text("before")))) if money else None
         found = await self.ask(keys.list_keys(self.desk, keys.KeyQuery(acct=id)))
-        chart, _ = await self.ask(charts.by_bands(self.desk, "model", "cost_p" if money else "calls", DAYS,
-                                                  self.locale.translate("others"), acct=id))
+        chart, _, _ = await self.ask(charts.by_bands(self.desk, "model", "cost_p" if money else "calls", DAYS,
+                                                        self.locale.translate("others"), acct=id))
         self.render("account.html", title=account["name"] or id, charts=True, account=account, books=books,
                     keys=sorted(found["keys"], key=lambda one: -one["created_ms"]), chart=chart, refusal=refusal,
                     op=f"console-{secrets.token_hex(8)}", overdraft=figures.exact_u(account.get("overdraft_u")),

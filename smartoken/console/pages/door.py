@@ -69,7 +69,8 @@ class SignIn(Open):
         who = await self.ask(people.who(session))
         await self.ask(self.gateway.audit.write(name, "people.sign-in", f"people/{name}", ip=self.ip))
         self.give_cookie(session)
-        self.go(self._next() if who.role != "user" or not self._next().startswith(HOME) else "/dashboard")
+        buyer = who.role == "user" and self._next().startswith(HOME)
+        self.go(f"{self.gateway.conf.buyers_url}/dashboard" if buyer else self._next())
 
     def _show(self, refusal=None) -> None:
         self.set_status(refusal.status if refusal else 200)

@@ -13,7 +13,7 @@ from smartoken.web.admin import models
 
 TYPES = ("llm", "text2image", "text2video", "embedding", "speech", "transcription")
 PRICES = ("input_per_mtok", "output_per_mtok", "cache_read_per_mtok", "cache_write_per_mtok", "per_image", "per_mchar",
-          "per_audio_second")
+          "per_audio_second", "per_voice")
 BY = ("per_image_by_size", "video_price_per_second_by_resolution", "per_tool_call")
 NEW = {"slug": "", "type": "llm", "owned_by": "", "title": "", "description": "", "category": "", "pricing": {},
        "available_sizes": [], "available_ratios": [], "available_durations": [], "context_length": 0, "max_output": 0,

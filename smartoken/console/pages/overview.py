@@ -16,13 +16,12 @@ class Overview(Page):
 
     async def get(self) -> None:
         desk, money = self.desk, self.who.may("money.read")
-        by_day = (await self.ask(usage.sums(desk, usage.SumsQuery(by="day", days=str(DAYS)))))["sums"]
+        chart, _, by_day = await self.ask(charts.by_bands(desk, "model", "cost_p" if money else "calls", str(DAYS),
+                                                          self.locale.translate("others")))
         today = usage.today()
-        now = _total([one for one in by_day if one["day"] == today])
-        before = _total([one for one in by_day if one["day"] == today - 1])
-        month = _total(by_day)
-        chart, _ = await self.ask(charts.by_bands(desk, "model", "cost_p" if money else "calls", str(DAYS),
-                                                  self.locale.translate("others")))
+        now = charts.total([one for one in by_day if one["day"] == today])
+        before = charts.total([one for one in by_day if one["day"] == today - 1])
+        month = charts.total(by_day)
         accounts = await self.ask(usage.sums(desk, usage.SumsQuery(by="acct", days=str(DAYS))))
         names = {one["acct"]: await self.gateway.catalog.get("accounts", one["acct"]) for one in accounts["sums"][:6]}
         recent = await self.ask(usage.rows(desk, usage.RowsQuery()))
@@ -43,11 +42,6 @@ class Overview(Page):
         return [(bool(live), "Add a channel to a provider", "/console/channels/new"),
                 (bool(snapshot.models), "Add a model with its prices", "/console/models/new"),
                 (False, "Make an account, top it up, and make its first key", "/console/accounts")]
-
-
-def _total(sums: list[dict]) -> dict[str, int]:
-    names = ("calls", "failed", "tokens", "cost_p", "upstream_p", "margin_p", "total_ms")
-    return {name: sum(one.get(name, 0) for one in sums) for name in names}
 
 
 def routes(gateway) -> list[tuple]:

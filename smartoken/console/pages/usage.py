@@ -13,6 +13,7 @@ RANGES = ("7", "30", "90", "365")
 SPLITS = ("model", "acct", "key", "channel")
 FILTERS = ("acct", "key", "model", "channel")
 MEASURES = ("cost_p", "tokens", "calls")
+LISTED = 50                    # of the sums below the chart
 
 
 class Usage(Page):
@@ -29,9 +30,8 @@ class Usage(Page):
         split = self.text("split") if self.text("split") in splits else "model"
         measures = MEASURES if money else MEASURES[1:]
         measure = self.text("measure") if self.text("measure") in measures else measures[0]
-        chart, by_split = await self.ask(charts.by_bands(self.desk, split, measure, days,
-                                                         self.locale.translate("others"), **where))
-        whole = await self.ask(usage.sums(self.desk, usage.SumsQuery(by="", days=days, **where)))
+        chart, by_split, by_day = await self.ask(charts.by_bands(self.desk, split, measure, days,
+                                                                 self.locale.translate("others"), **where))
         status = self.text("status")
         rows = await self.ask(usage.rows(self.desk, usage.RowsQuery(
             **where, status=status, before=self.text("before"), since_ms=str(by_split["since_day"] * usage.DAY_MS))))
@@ -39,8 +39,8 @@ class Usage(Page):
         template = "usage_rows.html" if self.request.headers.get("HX-Target") == "rows" else "usage.html"
         self.render(template, title=self.locale.translate("Usage"), charts=True, where=where, days=days, split=split,
                     measure=measure, measures=measures, ranges=RANGES, splits=splits, chart=chart,
-                    sums=by_split["sums"][:50],
-                    whole=whole["sums"][0] if whole["sums"] else None, rows=rows["rows"], more=rows["next"],
+                    sums=by_split["sums"][:LISTED], more_sums=len(by_split["sums"]) > LISTED,
+                    whole=charts.total(by_day), rows=rows["rows"], more=rows["next"],
                     status=status,
                     query=query, compact=False)
 

@@ -5,9 +5,10 @@ from typing import Any
 
 import msgspec
 
-from smartoken.testing.answers import ID, Answer, Piece, Talk, data_event, dumps, error_value, last_text
+from smartoken.testing.answers import ID, Answer, Piece, Talk, data_event, dumps, error_value
 from smartoken.testing.plays import Play
 from smartoken.testing.spoil import spoil, usage_numbers
+from smartoken.testing.turns import turn_of
 
 PATHS = ("/chat/completions",)
 CREATED = 1_700_000_000
@@ -49,6 +50,7 @@ class Shape(msgspec.Struct, frozen=True):
     cut_short: bool
     choices: int
     tool: str
+    arguments: tuple[str, ...]             # of the call that the user asked for
     prompt: int
     cached: int
     reasoning: int
@@ -60,13 +62,13 @@ def answer(asked: Asked, play: Play, talk: Talk) -> Answer:
     """The good answer to `asked`, bent by `play`."""
     allowed = asked.max_completion_tokens or asked.max_tokens or -1
     wanted = play.tokens if play.tokens >= 0 else allowed
-    said = last_text(msgspec.json.decode(asked.messages))
-    words = tuple(talk(said, wanted))
+    turn = turn_of(msgspec.json.decode(asked.messages), _offered(asked) if asked.tool_choice != "none" else ())
+    words = tuple(talk(turn.said, wanted))
     prompt = play.input if play.input >= 0 else len(asked.messages) // 4 + 1
     cached = play.cached if play.cached >= 0 else prompt // 2 if asked.prompt_cache_key else 0
     reasoning = play.reasoning if play.reasoning >= 0 else min(3, len(words) - 1) if asked.enable_thinking else 0
-    shape = Shape(asked.model, asked.stream, words, len(words) == allowed, asked.n or 1, _tool(asked, play), prompt,
-                  min(cached, prompt), max(reasoning, 0),
+    shape = Shape(asked.model, asked.stream, words, len(words) == allowed, asked.n or 1,
+                  turn.tool or _tool(asked, play), turn.arguments, prompt, min(cached, prompt), max(reasoning, 0),
                   asked.stream_options is not None and asked.stream_options.include_usage, play)
     return (_kept if len(words) <= 256 else _render)(shape)
 
@@ -79,7 +81,7 @@ def error_events(play: Play) -> tuple[bytes, ...]:
 def _tool(asked: Asked, play: Play) -> str:
     """The names of the functions to call, joined by commas; '' for an answer in words."""
     if play.wants:
-        offered = [tool.get("function", {}).get("name") for tool in asked.tools or ()]
+        offered = _offered(asked)
         done = sum(message.get("role") == "assistant" and bool(message.get("tool_calls"))
                    for message in msgspec.json.decode(asked.messages))
         wanted = [name for name in play.wants.split(",") if name in offered]
@@ -93,8 +95,12 @@ def _tool(asked: Asked, play: Play) -> str:
     return ""
 
 
-def _arguments(name: str) -> tuple[str, ...]:
-    return SEARCH_ARGUMENTS if name.endswith("search") else CALL_ARGUMENTS
+def _offered(asked: Asked) -> list[str]:
+    return [tool.get("function", {}).get("name") for tool in asked.tools or ()]
+
+
+def _arguments(shape: Shape, name: str) -> tuple[str, ...]:
+    return shape.arguments or (SEARCH_ARGUMENTS if name.endswith("search") else CALL_ARGUMENTS)
 
 
 def _render(shape: Shape) -> Answer:
@@ -111,7 +117,7 @@ _kept = functools.lru_cache(maxsize=512)(_render)
 def _written(shape: Shape) -> int:
     """Output tokens of one choice."""
     if shape.tool:
-        return shape.reasoning + len(CALL_ARGUMENTS) * (shape.tool.count(",") + 1)
+        return shape.reasoning + sum(len(_arguments(shape, name)) for name in shape.tool.split(","))
     return len(shape.words)
 
 
@@ -136,7 +142,7 @@ def _whole(shape: Shape) -> list[Piece]:
         message["reasoning_content"] = "".join(shape.words[:shape.reasoning])
     if shape.tool:
         calls = [{"id": f"call_{number}", "type": "function",
-                  "function": {"name": name, "arguments": "".join(_arguments(name))}}
+                  "function": {"name": name, "arguments": "".join(_arguments(shape, name))}}
                  for number, name in enumerate(shape.tool.split(","), 1)]
         message |= {"content": None, "tool_calls": calls}
     output = _written(shape) * shape.choices
@@ -182,7 +188,7 @@ def _stream(shape: Shape) -> list[Piece]:
                 call = {"index": at, "id": f"call_{at + 1}", "type": "function",
                         "function": {"name": name, "arguments": ""}}
                 say(delta(index, {"tool_calls": [call]}))
-                for part in _arguments(name):
+                for part in _arguments(shape, name):
                     say(delta(index, {"tool_calls": [{"index": at, "function": {"arguments": part}}]}), 1)
         else:
             for word in shape.words[shape.reasoning:]:

@@ -4,9 +4,10 @@ from typing import Any
 
 import msgspec
 
-from smartoken.testing.answers import ID, Answer, Piece, Talk, dumps, error_value, last_text, named_event
+from smartoken.testing.answers import ID, Answer, Piece, Talk, dumps, error_value, named_event
 from smartoken.testing.plays import Play
 from smartoken.testing.spoil import spoil, usage_numbers
+from smartoken.testing.turns import turn_of
 
 PATHS = ("/messages", "/messages/count_tokens")
 CALL_NAME, CALL_ARGUMENTS = "look_up", ('{"ci', 'ty":', ' "Os', 'lo"}')
@@ -38,6 +39,7 @@ class Shape(msgspec.Struct, frozen=True):
     words: tuple[str, ...]
     cut_short: bool
     tool: str
+    arguments: tuple[str, ...]
     prompt: int
     cached: int
     thoughts: tuple[str, ...]
@@ -50,13 +52,15 @@ def answer(asked: Asked, play: Play, talk: Talk) -> Answer:
     if asked.max_tokens is None:
         counted = Answer(200, "application/json", ((dumps({"input_tokens": prompt}), 0),), "length")
         return spoil(counted, play, error_events)
-    words = tuple(talk(last_text(msgspec.json.decode(asked.messages)),
-                       play.tokens if play.tokens >= 0 else min(asked.max_tokens, 16)))
+    offered = [] if (asked.tool_choice or {}).get("type") == "none" else [tool["name"] for tool in asked.tools or ()]
+    turn = turn_of(msgspec.json.decode(asked.messages), offered)
+    words = tuple(talk(turn.said, play.tokens if play.tokens >= 0 else min(asked.max_tokens, 16)))
     cached = play.cached if play.cached >= 0 else prompt // 2 if asked.cache_control else 0
     thinks = (asked.thinking or {}).get("type") in ("enabled", "adaptive")
     thoughts = min(play.reasoning if play.reasoning >= 0 else 3 if thinks else 0, max(len(words) - 1, 0))
-    shape = Shape(asked.model, asked.stream, words[thoughts:], len(words) >= asked.max_tokens, _tool(asked, play),
-                  prompt, min(cached, prompt), words[:thoughts], play)
+    shape = Shape(asked.model, asked.stream, words[thoughts:], len(words) >= asked.max_tokens,
+                  turn.tool or _tool(asked, play), turn.arguments or CALL_ARGUMENTS, prompt, min(cached, prompt),
+                  words[:thoughts], play)
     pieces = _stream(shape) if shape.stream else [(dumps(_whole(shape)), _output(shape))]
     kind = "text/event-stream; charset=utf-8" if shape.stream else "application/json"
     good = Answer(200, kind, tuple(pieces), "chunked" if shape.stream else "length", shape.prompt - shape.cached,
@@ -81,7 +85,7 @@ def _tool(asked: Asked, play: Play) -> str:
 
 
 def _output(shape: Shape) -> int:
-    return len(shape.thoughts) + (len(CALL_ARGUMENTS) if shape.tool else len(shape.words))
+    return len(shape.thoughts) + (len(shape.arguments) if shape.tool else len(shape.words))
 
 
 def _usage(shape: Shape, output: int) -> dict | None:
@@ -106,7 +110,7 @@ def _whole(shape: Shape) -> dict[str, Any]:
     if shape.thoughts:
         content.append({"type": "thinking", "thinking": "".join(shape.thoughts), "signature": SEAL})
     if shape.tool:
-        arguments = msgspec.json.decode("".join(CALL_ARGUMENTS))
+        arguments = msgspec.json.decode("".join(shape.arguments))
         content.append({"type": "tool_use", "id": "toolu_1", "name": shape.tool, "input": arguments})
     else:
         content.append({"type": "text", "text": "".join(shape.words)})
@@ -135,7 +139,7 @@ def _stream(shape: Shape) -> list[Piece]:
         index = 1
     if shape.tool:
         block(index, {"type": "tool_use", "id": "toolu_1", "name": shape.tool, "input": {}},
-              [({"type": "input_json_delta", "partial_json": part}, 1) for part in CALL_ARGUMENTS])
+              [({"type": "input_json_delta", "partial_json": part}, 1) for part in shape.arguments])
     else:
         block(index, {"type": "text", "text": ""}, [({"type": "text_delta", "text": word}, 1) for word in shape.words])
     usage = _usage(shape, _output(shape))

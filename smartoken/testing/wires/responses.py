@@ -5,9 +5,10 @@ from typing import Any
 
 import msgspec
 
-from smartoken.testing.answers import ID, Answer, Piece, Talk, dumps, error_value, last_text, named_event
+from smartoken.testing.answers import ID, Answer, Piece, Talk, dumps, error_value, named_event
 from smartoken.testing.plays import Play
 from smartoken.testing.spoil import spoil, usage_numbers
+from smartoken.testing.turns import turn_of
 
 PATHS = ("/responses",)
 CREATED = 1_700_000_000
@@ -39,6 +40,7 @@ class Shape(msgspec.Struct, frozen=True):
     words: tuple[str, ...]
     incomplete: bool
     tool: str
+    arguments: tuple[str, ...]
     prompt: int
     cached: int
     thoughts: tuple[str, ...]
@@ -48,16 +50,17 @@ class Shape(msgspec.Struct, frozen=True):
 def answer(asked: Asked, play: Play, talk: Talk) -> Answer:
     """The good answer to `asked`, bent by `play`."""
     allowed = asked.max_output_tokens or -1
-    given = msgspec.json.decode(asked.input)
-    words = tuple(talk(given if isinstance(given, str) else last_text(given),
-                       play.tokens if play.tokens >= 0 else allowed))
+    offered = [tool.get("name") for tool in asked.tools or ()] if asked.tool_choice != "none" else ()
+    turn = turn_of(msgspec.json.decode(asked.input), offered)
+    words = tuple(talk(turn.said, play.tokens if play.tokens >= 0 else allowed))
     prompt = play.input if play.input >= 0 else len(asked.input) // 4 + 1
     cached = play.cached if play.cached >= 0 else prompt // 2 if asked.prompt_cache_key else 0
     effort = (asked.reasoning or {}).get("effort")
     thoughts = play.reasoning if play.reasoning >= 0 else 3 if effort not in (None, "none") else 0
     thoughts = min(thoughts, max(len(words) - 1, 0))
-    shape = Shape(asked.model, asked.stream, words[thoughts:], len(words) == allowed, _tool(asked, play), prompt,
-                  min(cached, prompt), words[:thoughts], play)
+    shape = Shape(asked.model, asked.stream, words[thoughts:], len(words) == allowed,
+                  turn.tool or _tool(asked, play), turn.arguments or CALL_ARGUMENTS, prompt, min(cached, prompt),
+                  words[:thoughts], play)
     return (_kept if len(words) <= 256 else _render)(shape)
 
 
@@ -94,7 +97,7 @@ _kept = functools.lru_cache(maxsize=512)(_render)
 
 
 def _output(shape: Shape) -> int:
-    return len(shape.thoughts) + (len(CALL_ARGUMENTS) if shape.tool else len(shape.words))
+    return len(shape.thoughts) + (len(shape.arguments) if shape.tool else len(shape.words))
 
 
 def _response(shape: Shape, status: str, output: list, usage: dict | None) -> dict[str, Any]:
@@ -115,7 +118,7 @@ def _items(shape: Shape) -> list[dict[str, Any]]:
                       "summary": [{"type": "summary_text", "text": "".join(shape.thoughts)}]})
     if shape.tool:
         items.append({"id": "fc_1", "type": "function_call", "call_id": "call_1", "name": shape.tool,
-                      "arguments": "".join(CALL_ARGUMENTS), "status": "completed"})
+                      "arguments": "".join(shape.arguments), "status": "completed"})
     else:
         items.append({"id": "msg_1", "type": "message", "role": "assistant", "content": [_text(shape)],
                       "status": "incomplete" if shape.incomplete else "completed"})
@@ -169,7 +172,7 @@ def _say_reasoning(say, shape: Shape, item: dict, at: dict) -> None:
 
 
 def _say_call(say, shape: Shape, item: dict, at: dict) -> None:
-    for part in CALL_ARGUMENTS:
+    for part in shape.arguments:
         say("response.function_call_arguments.delta", 1, **at, delta=part)
     say("response.function_call_arguments.done", **at, name=item["name"], arguments=item["arguments"])
 

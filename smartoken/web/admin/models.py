@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from smartoken.domain.documents import ModelDoc, from_store
-from smartoken.domain.money import ceil_u
+from smartoken.domain.money import P_PER_U, ceil_u
 from smartoken.domain.price import image_cost_p, token_cost_p, video_cost_p
 from smartoken.domain.pricing import Pricing, jumps
 from smartoken.domain.usage import Usage
@@ -118,6 +118,8 @@ def examples(pricing: Pricing) -> list[dict[str, Any]]:
               for resolution in pricing.video_price_per_second_by_resolution]
     if pricing.per_mchar is not None:
         found.append(("1,000 characters", token_cost_p(price, Usage(characters=1000))))
+    if pricing.per_voice is not None:
+        found.append(("1 cloned voice", price.voice_u * P_PER_U))
     return [{"what": what, "cost_p": cost_p, "cost_u": ceil_u(cost_p)} for what, cost_p in found]
 
 

@@ -28,7 +28,8 @@ class Nothing(Strict):
 class Operation:
     """`work(desk, **path parameters[, body][, query])` gives what is answered as JSON (None: 204).
 
-    `body` and `query` are pydantic models; a query's values come as text.
+    `body` and `query` are pydantic models; a query's values come as text. `needs`: a table of the registry; while no
+    plugin puts anything into it, the operation is not there.
     """
 
     method: str
@@ -39,6 +40,7 @@ class Operation:
     body: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
     status: int = 200
+    needs: str = ""
 
 
 def refusal_of(error: Exception) -> Refusal | None:

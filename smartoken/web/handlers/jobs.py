@@ -19,7 +19,7 @@ from tornado.web import stream_request_body
 
 from smartoken.domain.job import DONE, Job
 from smartoken.engine import generate, making
-from smartoken.engine.generate import Order
+from smartoken.engine.generate import Order, refusal_of
 from smartoken.engine.idempotency import key_of
 from smartoken.errors import MediaAway, Refusal, StoreAway, refuse
 from smartoken.plugin.types import JobDoor, JobWire
@@ -143,7 +143,7 @@ class Collection(JobHandler):
         ask = self.door.peek(body, self.request.headers.get("Content-Type", ""))
         pin = self.get_query_argument("channel", None)
         show_cost = key.show_cost or self.get_query_argument("cost", "") in ("1", "true")
-        return Order(self.rid, key, account, self.wire, self.door, ask, body, pin,
+        return Order(self.rid, key, account, self.wire.kind, self.wire.name, self.door.path, ask, body, pin,
                      self._repeat(), show_cost)
 
     def _repeat(self) -> str:
@@ -219,15 +219,6 @@ class One(JobHandler):
             await making.cancel(self.gateway.jobs, job)
             job = await self.gateway.jobs.ended(job, 10)
         self.show(job, 200 if job.ended else 202)
-
-
-def refusal_of(job: Job) -> Refusal:
-    """Why a job delivered nothing. Its own failure is final, so an SDK must not repeat the call by itself."""
-    fault = job.fault
-    if fault is None:
-        return refuse("upstream", f"The job is {job.state}.", code=f"job_{job.state}", should_retry=False)
-    return Refusal(fault.status, fault.kind, fault.message, code=fault.code or None,
-                   retry_after_s=fault.retry_after_s or None, should_retry=None if fault.retry_after_s else False)
 
 
 def _item(item: dict[str, Any], note: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """GET /metrics: Prometheus figures over all workers of this node.
 
-It tells models, channels and traffic, so it answers only where `[server] metrics` allows: to this machine by default.
+It tells models, channels and traffic, so it answers this machine only; a proxy on it is this machine, too, unless
+`trusted_proxies` names it.
 """
 
 import ipaddress

@@ -7,24 +7,32 @@ import msgspec
 
 from smartoken.errors import refuse
 from smartoken.web.app import ApiHandler
+from smartoken.web.schema import COUNT, PUBLIC, STRING, TEXT, amounts, answer, list_of, many, or_null, ours
 
-_AMOUNTS = {"type": "object", "additionalProperties": {"type": ["integer", "object"]}}
-MODEL = {
-    "type": "object", "required": ["id", "object", "created", "owned_by", "model_type", "pricing"], "properties": {
-        "id": {"type": "string"}, "object": {"const": "model"}, "created": {"type": "integer"},
-        "owned_by": {"type": "string"}, "model_type": {"type": "string"}, "pricing": _AMOUNTS,
-        "video_price_per_second_by_resolution": _AMOUNTS, "available_sizes": {"type": "array"},
-        "available_ratios": {"type": "array"}, "available_durations": {"type": "array"},
-        "context_length": {"type": ["integer", "null"]}}}
-LIST = {"type": "object", "required": ["object", "data"], "properties": {
-    "object": {"const": "list"}, "data": {"type": "array", "items": MODEL}}}
+_PRICING = {"title": "Pricing", "type": "object", "additionalProperties": False,
+            "description": "µUSD per million tokens, per image, per million characters, per second of audio, per voice.",
+            "required": ["input_per_mtok", "output_per_mtok", "cache_read_per_mtok", "per_image"],
+            "properties": {**dict.fromkeys(("input_per_mtok", "output_per_mtok", "cache_read_per_mtok", "per_image",
+                                            "per_mchar", "per_audio_second", "per_voice"), COUNT),
+                           "per_image_by_size": amounts()}}
+MODEL = ours("Model", {
+    "id": TEXT, "object": {"const": "model"}, "created": COUNT, "owned_by": STRING,
+    "model_type": {"enum": ["llm", "text2image", "text2video", "embedding", "speech", "transcription"]},
+    "pricing": _PRICING, "video_price_per_second_by_resolution": amounts(), "available_sizes": many(STRING),
+    "available_ratios": many(STRING), "available_durations": many(COUNT), "context_length": or_null("integer")})
+_EXAMPLE = {"id": "deepseek-chat", "object": "model", "created": 1_700_000_000, "owned_by": "deepseek",
+            "model_type": "llm", "pricing": {"input_per_mtok": 280_000, "output_per_mtok": 420_000,
+                                             "cache_read_per_mtok": 28_000, "per_image": 0},
+            "video_price_per_second_by_resolution": {}, "available_sizes": [], "available_ratios": [],
+            "available_durations": [], "context_length": 128_000}
 
 OPENAPI = {
-    "/v1/models": {"get": {"summary": "Models for sale", "tags": ["Models"], "security": [], "responses": {"200": {
-        "description": "All listed models; prices in µUSD", "content": {"application/json": {"schema": LIST}}}}}},
-    "/v1/models/{slug}": {"get": {"summary": "One model", "tags": ["Models"], "security": [], "responses": {"200": {
-        "description": "The model", "content": {"application/json": {"schema": MODEL}}}}}},
+    "/v1/models": {"get": {"summary": "Models for sale", "tags": ["Models"], "security": PUBLIC, "responses": answer(
+        list_of("Models", MODEL), "All listed models; prices in µUSD", {"object": "list", "data": [_EXAMPLE]})}},
+    "/v1/models/{slug}": {"get": {"summary": "One model", "tags": ["Models"], "security": PUBLIC, "errors": ("listed",),
+                                  "responses": answer(MODEL, "The model", _EXAMPLE)}},
 }
+
 
 def routes(gateway: Any) -> list[tuple]:
     """Tornado's rows; `gateway.snapshots.current` is the catalog. A slug's slash may come plain or as %2F."""

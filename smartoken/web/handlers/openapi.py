@@ -5,14 +5,16 @@ from typing import Any
 import msgspec
 
 from smartoken.engine.storefront import etag_of
-from smartoken.web.openapi import PUBLIC, document
+from smartoken.web.openapi import document
 from smartoken.web.page import STYLE, page_of
 from smartoken.web.public import PublicHandler
+from smartoken.web.schema import PUBLIC
 
 OPENAPI = {
     "/openapi.json": {"get": {
         "summary": "This document", "tags": ["About"], "security": PUBLIC, "responses": {
-            "200": {"description": "OpenAPI 3.1", "content": {"application/json": {"schema": {"type": "object"}}}}}}},
+            "200": {"description": "OpenAPI 3.1", "content": {"application/json": {"schema": {
+                "type": "object", "required": ["openapi", "info", "paths", "components"]}}}}}}},
 }
 
 

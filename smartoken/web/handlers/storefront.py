@@ -5,36 +5,48 @@ from typing import Any
 from smartoken.engine.storefront import ORDERS, etag_of
 from smartoken.errors import Refusal, refuse
 from smartoken.web.public import PublicHandler
+from smartoken.web.schema import AMOUNT, COUNT, PUBLIC, STRING, TEXT, amounts, answer, list_of, many, or_null, ours
 
 MOST, USUAL = 100, 20    # listings of one page
+FURTHEST = 1_000_000
+
+_SOLD = {
+    "id": TEXT, "object": {"const": "model"}, "owned_by": STRING, "displayName": STRING, "description": STRING,
+    "kind": STRING, "saleInputMicroUsdPerToken": AMOUNT, "saleOutputMicroUsdPerToken": AMOUNT,
+    "currency": {"const": "USD"}, "modality": STRING, "isActive": {"const": True}, "created": COUNT}
+_ROW = ours("SolquirModel", _SOLD)
+_CATEGORY = ours("Category", {"slug": TEXT, "title": TEXT, "description": STRING, "image": or_null("string"),
+                              "order": {"type": "integer"}, "listings": COUNT})
+_PER = {**dict.fromkeys(("inputMicroUsdPerToken", "outputMicroUsdPerToken", "cacheReadMicroUsdPerToken",
+                         "microUsdPerCharacter"), AMOUNT),
+        **dict.fromkeys(("microUsdPerImage", "microUsdPerAudioSecond", "microUsdPerVoice"), COUNT),
+        **dict.fromkeys(("microUsdPerImageBySize", "microUsdPerVideoSecond", "microUsdPerToolCall"), amounts())}
+_LISTED = {"slug": TEXT, "title": TEXT, "summary": STRING, "image": or_null("string"), "category": TEXT,
+           "tags": many(STRING), "featured": {"type": "boolean"}, "kind": STRING, "model": TEXT,
+           "pricing": ours("ListingPricing", _PER, *_PER), "currency": {"const": "USD"}, "created": COUNT}
+_LISTING = ours("Listing", _LISTED)
+_WHOLE = ours("WholeListing", {
+    **_LISTED, "description": STRING, "category": ours("", {"slug": TEXT, "title": TEXT}),
+    "model": ours("ListedModel", {**_SOLD, "context_length": or_null("integer"), "max_output": or_null("integer")})})
+
+_MODEL = {"id": "solquir-v1", "object": "model", "owned_by": "solquir", "displayName": "Solquir V1",
+          "description": "通用对话旗舰模型", "kind": "chat", "saleInputMicroUsdPerToken": 2,
+          "saleOutputMicroUsdPerToken": 8, "currency": "USD", "modality": "text", "isActive": True,
+          "created": 1_700_000_000}
+_CHAT = {"slug": "chat", "title": "Chat", "description": "", "image": None, "order": 1, "listings": 2}
+_V1 = {"slug": "v1", "title": "Solquir V1", "summary": "", "image": None, "category": "chat", "tags": ["flagship"],
+       "featured": True, "kind": "chat", "model": "solquir-v1", "currency": "USD", "created": 1_700_000_000,
+       "pricing": {"inputMicroUsdPerToken": 2, "outputMicroUsdPerToken": 8}}
 
 
-_TEXT, _NUMBER = {"type": "string"}, {"type": "number", "minimum": 0}
-_ROW = {"type": "object", "required": [
-    "id", "object", "owned_by", "displayName", "description", "kind", "saleInputMicroUsdPerToken",
-    "saleOutputMicroUsdPerToken", "currency", "modality", "isActive", "created"], "properties": {
-        "id": _TEXT, "object": {"const": "model"}, "owned_by": _TEXT, "displayName": _TEXT, "description": _TEXT,
-        "kind": _TEXT, "saleInputMicroUsdPerToken": _NUMBER, "saleOutputMicroUsdPerToken": _NUMBER,
-        "currency": {"const": "USD"}, "modality": _TEXT, "isActive": {"const": True}, "created": {"type": "integer"}}}
-_CATEGORY = {"type": "object", "required": ["slug", "title", "listings"], "properties": {
-    "slug": _TEXT, "title": _TEXT, "description": _TEXT, "image": {"type": ["string", "null"]},
-    "order": {"type": "integer"}, "listings": {"type": "integer", "minimum": 0}}}
-_LISTING = {"type": "object", "required": ["slug", "title", "category", "model", "pricing", "kind"], "properties": {
-    "slug": _TEXT, "title": _TEXT, "summary": _TEXT, "image": {"type": ["string", "null"]}, "kind": _TEXT,
-    "tags": {"type": "array", "items": _TEXT}, "featured": {"type": "boolean"}, "pricing": {"type": "object"}}}
-
-
-def _shows(summary: str, schema: dict[str, Any], *parameters: dict[str, Any]) -> dict[str, Any]:
+def _shows(summary: str, schema: dict[str, Any], example: Any, *parameters: dict[str, Any],
+           errors: tuple[str, ...] = ()) -> dict[str, Any]:
     """A public GET with an ETag."""
-    return {"get": {"summary": summary, "tags": ["Storefront"], "security": [], "parameters": list(parameters),
-                    "responses": {"200": {"description": summary, "headers": {"ETag": {"schema": _TEXT}},
-                                          "content": {"application/json": {"schema": schema}}},
-                                  "304": {"description": "You have it already (If-None-Match)"}}}}
-
-
-def _list_of(item: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "required": ["object", "data"], "properties": {
-        "object": {"const": "list"}, "data": {"type": "array", "items": item}}}
+    found = answer(schema, summary, example)
+    found["200"]["headers"] = {"ETag": {"schema": STRING}}
+    found["304"] = {"description": "You have it already (If-None-Match)"}
+    return {"get": {"summary": summary, "tags": ["Storefront"], "security": PUBLIC, "errors": errors,
+                    "parameters": list(parameters), "responses": found}}
 
 
 def _query(name: str, schema: dict[str, Any]) -> dict[str, Any]:
@@ -42,15 +54,22 @@ def _query(name: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 
 OPENAPI = {
-    "/api/v1/models": _shows("Models for sale", _list_of(_ROW)),
-    "/api/v1/models/{slug}": _shows("One model", _ROW),
-    "/api/v1/storefront/categories": _shows("Categories, in their order", _list_of(_CATEGORY)),
+    "/api/v1/models": _shows("Models for sale", list_of("SolquirModels", _ROW), {"object": "list", "data": [_MODEL]}),
+    "/api/v1/models/{slug}": _shows("One model", _ROW, _MODEL, errors=("listed",)),
+    "/api/v1/storefront/categories": _shows("Categories, in their order", list_of("Categories", _CATEGORY),
+                                            {"object": "list", "data": [_CHAT]}),
     "/api/v1/storefront/listings": _shows(
-        "Listings", _list_of(_LISTING), _query("category", _TEXT), _query("tag", _TEXT), _query("kind", _TEXT),
-        _query("order", {"enum": list(ORDERS)}), _query("limit", {"type": "integer", "minimum": 1, "maximum": MOST}),
-        _query("offset", {"type": "integer", "minimum": 0})),
-    "/api/v1/storefront/listings/{slug}": _shows("One listing, with its model", _LISTING),
+        "Listings", list_of("Listings", _LISTING, total=COUNT, offset=COUNT, limit=COUNT, has_more={"type": "boolean"}),
+        {"object": "list", "data": [_V1], "total": 1, "offset": 0, "limit": USUAL, "has_more": False},
+        _query("category", STRING), _query("tag", STRING), _query("kind", STRING), _query("order", {"enum": list(ORDERS)}),
+        _query("limit", {"type": "integer", "minimum": 1, "maximum": MOST}),
+        _query("offset", {"type": "integer", "minimum": 0, "maximum": FURTHEST}), errors=("category",)),
+    "/api/v1/storefront/listings/{slug}": _shows(
+        "One listing, with its model", _WHOLE,
+        {**_V1, "description": "", "category": {"slug": "chat", "title": "Chat"},
+         "model": {**_MODEL, "context_length": 128_000, "max_output": None}}, errors=("listing",)),
 }
+
 
 class Models(PublicHandler):
     """Every active model that is listed, as the reference document shows it."""
@@ -90,7 +109,7 @@ class Listings(PublicHandler):
             raise refuse("not_found", f"There is no category '{category[:64]}'.", code="category_not_found",
                          param="category")
         body = shop.page(order, category, self.get_query_argument("tag", ""), self.get_query_argument("kind", ""),
-                         self._number("offset", 0, 0, 1_000_000), self._number("limit", USUAL, 1, MOST))
+                         self._number("offset", 0, 0, FURTHEST), self._number("limit", USUAL, 1, MOST))
         self.show(body, etag_of(body))
 
     def _number(self, name: str, usual: int, least: int, most: int) -> int:

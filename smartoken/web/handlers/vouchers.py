@@ -12,8 +12,22 @@ from smartoken.errors import StoreAway, refuse
 from smartoken.ports import Want
 from smartoken.web.app import ApiHandler
 from smartoken.web.caller import caller_of
+from smartoken.web.schema import COUNT, STRING, TEXT, answer, many, or_null, ours
 
 ATTEMPTS = 10            # a minute
+
+
+OPENAPI = {"/v1/vouchers/redeem": {"post": {
+    "summary": "Redeem a voucher", "tags": ["Money"], "errors": ("key", "redeem"),
+    "description": "Its credit goes to the account of the key. Repeating it is harmless.",
+    "requestBody": {"required": True, "content": {"application/json": {
+        "schema": ours("RedeemRequest", {"code": TEXT}), "example": {"code": "stv-XXXX-XXXX-XXXX"}}}},
+    "responses": answer(ours("Redemption", {
+        "object": {"const": "voucher.redemption"}, "voucher": TEXT, "amount_micro_usd": COUNT, "models": many(STRING),
+        "expires_at": or_null("integer"), "redeemed_before": {"type": "boolean"},
+        "balance_micro_usd": {"type": "integer"}}), "What it brought",
+        {"object": "voucher.redemption", "voucher": "v-1", "amount_micro_usd": 5_000_000, "models": [],
+         "expires_at": None, "redeemed_before": False, "balance_micro_usd": 5_000_000})}}}
 
 
 class Body(msgspec.Struct, forbid_unknown_fields=True):
