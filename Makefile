@@ -5,6 +5,7 @@ SHELL := /bin/bash
 
 PORT ?= 8000
 STAMP := .venv/.installed
+TOOLS := .venv/.tools
 
 help: ## Show what there is
 	@sed -n 's/^\([a-z]*\):.*## /make \1|/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -12,19 +13,19 @@ help: ## Show what there is
 run: $(STAMP) ## Serve in demo mode on PORT (8000)
 	@PORT=$(PORT) exec .venv/bin/smartoken serve --demo
 
-servers: $(STAMP) ## Install what some tests need: a MongoDB-wire server (built with Go) and Redis
+servers: $(TOOLS) ## Install what some tests need: a MongoDB-wire server (built with Go) and Redis
 	.venv/bin/python -m tests.servers install
 
-test: $(STAMP) ## Run all tests
+test: $(TOOLS) ## Run all tests
 	.venv/bin/pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
-bench: $(STAMP) ## Measure speed on this machine
+bench: $(TOOLS) ## Measure speed on this machine
 	.venv/bin/python -m tests.bench
 
-chaos: $(STAMP) ## Break things on purpose, for longer than the tests do
+chaos: $(TOOLS) ## Break things on purpose, for longer than the tests do
 	.venv/bin/python -m tests.chaos
 
-lint: $(STAMP) ## Check style and likely mistakes
+lint: $(TOOLS) ## Check style and likely mistakes
 	.venv/bin/ruff check .
 
 clean: ## Remove what was installed and built; data in var/ stays
@@ -42,5 +43,10 @@ $(STAMP): setup.cfg pyproject.toml
 	    "apt install python3 python3-venv) and run make again." >&2; exit 1; fi; \
 	echo "Installing into .venv with $$($$python --version) ..."; \
 	test -x .venv/bin/python || $$python -m venv .venv; \
+	.venv/bin/python -m pip install -q --disable-pip-version-check -e .
+	@touch $@
+
+# Running needs a third of what testing needs.
+$(TOOLS): $(STAMP)
 	.venv/bin/python -m pip install -q --disable-pip-version-check -e '.[test]'
 	@touch $@

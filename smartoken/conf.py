@@ -63,7 +63,6 @@ Url = Annotated[str, AfterValidator(_scheme_url)]
 Network = Annotated[str, AfterValidator(_network)]
 SecretRef = Annotated[str, AfterValidator(_secret_ref)]
 Count = Annotated[Whole, Field(ge=0)]
-Some = Annotated[Whole, Field(ge=1)]
 
 
 class Server(Strict):

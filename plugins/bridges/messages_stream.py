@@ -76,7 +76,6 @@ class MessagesWriter:
     def __init__(self, ask: Ask, names: Mapping[str, Any]):
         self._model, self._id = ask.slug, f"msg_{new_rid()}"
         self._index, self._open, self._thought = -1, "", Thought("")
-        self._current: Any = None                       # key of the call that is open
         self._waiting: dict[Any, list[Any]] = {}        # key: [id, name, pieces] of calls not yet told
         self._begun = self._over = self._refused = False
         self._stop, self._sequence, self._usage = END, "", None
@@ -131,7 +130,6 @@ class MessagesWriter:
         if self._open == "tool_use":
             self._waiting[key] = [id, name, []]
             return b""
-        self._current = key
         return self._start("tool_use", {"type": "tool_use", "id": id, "name": name, "input": {}})
 
     def _arguments(self, key: Any, piece: str) -> bytes:

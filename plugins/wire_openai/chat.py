@@ -7,6 +7,7 @@ Quirks of a provider that this wire reads:
     stream_usage: "option" (default: ask with stream_options.include_usage) or "always" (it comes unasked; don't ask)
     output_limit: the field that limits output where the client named none, "max_tokens" unless the provider says otherwise
     stream_only: true where the upstream only streams; a client that wants a whole answer gets the gathered one
+    drop, default, set: fields not sent, sent where the client said nothing, always sent so (body.adjusted)
 """
 
 from collections.abc import Mapping
@@ -61,7 +62,7 @@ def cap(ask: Ask, tokens: int, quirks: Mapping[str, Any]) -> dict[str, msgspec.R
 
 def body(ask: Ask, upstream_name: str, quirks: Mapping[str, Any]) -> bytes:
     """The request for the upstream: the client's fields, with its name of the model and usage asked for."""
-    fields = ask.fields
+    fields = read.adjusted(ask.fields, quirks)
     renamed = upstream_name != ask.slug
     turned = not ask.stream and bool(quirks.get("stream_only"))
     asking = (turned or (ask.stream and not ask.usage_wanted)) and quirks.get("stream_usage", "option") == "option"

@@ -40,8 +40,8 @@ def fields_of(ask: Ask, formats: Collection[str], able: Collection[str] = ()) ->
 class Sounds:
     """A bridge's stream: events in, audio out. `sound(event)` gives the audio of one decoded event, b'' for none."""
 
-    def __init__(self, sound: Callable[[dict[str, Any]], bytes], keep_header: bool = False):
-        self._sound, self._keep_header = sound, keep_header
+    def __init__(self, sound: Callable[[dict[str, Any]], bytes]):
+        self._sound = sound
         self._rest, self._begun = b"", False
 
     def feed(self, data: bytes) -> bytes:

@@ -23,7 +23,7 @@ from smartoken.plugin import Ask, Failure, Refusal, Told, Usage, Wire
 
 NAME = "solquir.chat"
 TRACE = "X-Solquir-Trace-Id"
-TEMPERATURE, TOP_P, MAX_TOKENS = 0.7, 1, 32_768
+TEMPERATURE, MAX_TOKENS = 0.7, 32_768
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.encode
 _MODEL = re.compile(rb'"model":\s*"(?:[^"\\]|\\.)*"')

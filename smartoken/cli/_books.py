@@ -14,6 +14,7 @@ from smartoken.engine.changes import Catalog, Conflict
 from smartoken.engine.seal import Sealer, open_pepper, open_ring
 from smartoken.errors import ConfigError
 from smartoken.ports import Store
+from smartoken.strict import nearest
 
 Result = TypeVar("Result")
 
@@ -55,6 +56,15 @@ async def opened(conf: Conf) -> AsyncIterator[Books]:
         yield Books(conf, store, Catalog(store, sealer, node="cli"), sealer)
     finally:
         await store.close()
+
+
+async def known_models(books: Books, slugs: Iterable[str]) -> list[str]:
+    """The slugs, each of a model in the catalog; ConfigError names the first that is not."""
+    there = {doc["_id"] for doc in await books.catalog.all("models")}
+    for slug in slugs:
+        if slug not in there:
+            raise ConfigError(f"--model: there is no model '{slug}'{nearest(slug, there)}")
+    return list(slugs)
 
 
 def open_store(conf: Conf) -> Store:

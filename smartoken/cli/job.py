@@ -24,7 +24,13 @@ def list_jobs(state: Annotated[str, typer.Option(help="Only those in this state,
     """Show the jobs whose money is not settled yet."""
     use_conf(conf)
     from smartoken.cli._books import date, show_json, show_table, with_books
+    from smartoken.domain.job import GOES_ON
     from smartoken.domain.money import show_u
+    from smartoken.errors import ConfigError
+    from smartoken.strict import nearest
+
+    if state and state not in GOES_ON:
+        raise ConfigError(f"--state: there is no state '{state}'{nearest(state, GOES_ON)}")
 
     async def work(books):
         rows, after = [], ""
@@ -50,7 +56,7 @@ def show(id: IdArgument, conf: ConfOption = None) -> None:
 
     doc = with_books(lambda books: books.store.get("jobs", id))
     if doc is None:
-        raise ConfigError(f"there is no job {id}")
+        raise ConfigError(f"There is no job '{id}'; 'smartoken job list' shows those that are not settled.")
     show_json(doc)
 
 
@@ -76,7 +82,8 @@ def _decide(id: str, conf: str | None, changes: dict) -> None:
         for _ in range(TRIES):
             doc = await books.store.get("jobs", id)
             if doc is None or doc["state"] != "unknown":
-                raise ConfigError(f"{id} is not in the state unknown" if doc else f"there is no job {id}")
+                raise ConfigError(f"{id} is not in the state unknown" if doc else
+                                  f"There is no job '{id}'; 'smartoken job list' shows those that are not settled.")
             new = {**doc, **changes, "owner": "", "until_ms": 0, "rev": doc["rev"] + 1}
             if await books.store.replace("jobs", new, doc["rev"]):
                 return

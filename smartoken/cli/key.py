@@ -29,13 +29,14 @@ def create(acct: Annotated[str, typer.Argument(metavar="ACCOUNT", help="Who pays
     use_conf(conf)
     import time
 
-    from smartoken.cli._books import show_json, with_books
+    from smartoken.cli._books import known_models, show_json, with_books
     from smartoken.engine.issue import issue_key
 
     exp_ms = int(time.time() * 1000) + days * 86_400_000 if days else 0
 
     async def work(books):
-        return await issue_key(books.catalog, await books.pepper(), acct, name=name, models=model or [],
+        models = await known_models(books, model or [])
+        return await issue_key(books.catalog, await books.pepper(), acct, name=name, models=models,
                                exp_ms=exp_ms, rpm=rpm, tpm=tpm, show_cost=show_cost)
 
     text, made = with_books(work)

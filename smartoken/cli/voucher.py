@@ -31,7 +31,7 @@ def create(amount: Annotated[str, typer.Argument(help="What each is worth, in US
            as_json: JsonOption = False, conf: ConfOption = None) -> None:
     """Make vouchers and show their codes: this once, never again."""
     use_conf(conf)
-    from smartoken.cli._books import show_json, with_books
+    from smartoken.cli._books import known_models, show_json, with_books
     from smartoken.domain.money import show_u, usd_to_u
     from smartoken.errors import ConfigError
 
@@ -40,10 +40,11 @@ def create(amount: Annotated[str, typer.Argument(help="What each is worth, in US
     except ValueError as error:
         raise ConfigError(f"AMOUNT: {error}") from None
     exp_ms = _end_of(until) if until else 0
+    models = with_books(lambda books: known_models(books, model or []))
     file = _new_file(csv) if csv else None
 
     async def work(books):
-        return await (await _vouchers(books)).create(face_u, count, models=model or [], prio=prio, exp_ms=exp_ms,
+        return await (await _vouchers(books)).create(face_u, count, models=models, prio=prio, exp_ms=exp_ms,
                                                      days=days, uses=uses, note=note)
 
     made = with_books(work)

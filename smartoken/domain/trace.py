@@ -11,9 +11,3 @@ _counter = itertools.count(1)
 def new_rid() -> str:
     """11 digits of milliseconds, 12 of this process's random boot id, 8 of a counter."""
     return f"{time.time_ns() // 1_000_000:011x}{_boot}{next(_counter) & 0xFFFFFFFF:08x}"
-
-
-def renew_boot() -> None:
-    """A forked child must not share its parent's boot id."""
-    global _boot
-    _boot = secrets.token_hex(6)

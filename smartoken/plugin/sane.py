@@ -47,6 +47,10 @@ def _provider(provider: Provider) -> Iterator[str]:
             yield f"{who}: error '{code}' has the unknown meaning {meaning!r}{nearest(str(meaning), MEANINGS)}"
     for wire, maker in provider.makers.items():
         yield from _maker(f"{who}: wire '{wire}'", maker)
+    if provider.session_header and not _NAME.fullmatch(provider.session_header.lower()):
+        yield f"{who}: session_header must be the name of a header, not {provider.session_header!r}"
+    if provider.heard is not None and not callable(provider.heard):
+        yield f"{who}: heard must be a function"
     for name, value in provider.headers:
         if any(sign in name + value for sign in "\r\n\0"):
             yield f"{who}: header {name!r} holds a control character"

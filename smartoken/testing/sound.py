@@ -4,7 +4,6 @@ import io
 import wave
 
 MP3_FRAME = b"\xff\xfb\x90\x00" + bytes(413)    # MPEG 1 layer 3, 128 kbit/s, 44.1 kHz: 1152 samples
-FRAME_US = 1152 * 1_000_000 // 44_100
 
 
 def mp3(frames: int) -> bytes:

@@ -143,6 +143,7 @@ def test_a_credential_goes_in_sealed_and_stays_through_an_apply_without_one(run)
 
 
 def test_accounts_keys_and_money(run):
+    run("catalog", "apply", "c.toml", "--yes")
     acct = json.loads(run("account", "create", "Ann [bold]", "--overdraft", "0.50", "--json"))
     assert acct["overdraft_u"] == 500_000 and acct["active"]
     assert "Ann [bold]" in run("account", "list")
@@ -193,3 +194,15 @@ def test_the_seed_catalog_is_sound(run):
     (run.folder / "example.toml").write_text("\n".join(examples[begin:end]))
     assert "Applied: 2" in run("catalog", "apply", "example.toml", "--yes")
     assert 'credential = "env:DEEPSEEK_API_KEY"' in run("catalog", "export")
+
+
+def test_a_model_or_state_that_is_not_there_is_told_with_the_nearest(run):
+    run("catalog", "apply", "c.toml", "--yes")
+    acct = json.loads(run("account", "create", "A", "--json"))["id"]
+    assert "--model: there is no model 'acme/chatt'; did you mean 'acme/chat'?" in run(
+        "key", "create", acct, "--model", "acme/chatt", code=2)
+    assert "did you mean 'acme/chat'?" in run("voucher", "create", "5", "--model", "acme/chatt", "--csv", "v.csv", code=2)
+    assert not (run.folder / "v.csv").exists() and json.loads(run("key", "list", "--json")) == []
+    assert "--state: there is no state 'unknwn'; did you mean 'unknown'?" in run("job", "list", "--state", "unknwn", code=2)
+    assert json.loads(run("job", "list", "--state", "unknown", "--json")) == []
+    assert "There is no job 'x'" in run("job", "show", "x", code=2)

@@ -199,3 +199,12 @@ def test_a_complete_answer_with_and_without_usage():
 def test_usage_figures(found, expected):
     usage = usage_of(found)
     assert (usage and (usage.input, usage.cache_read, usage.output)) == expected
+
+
+def test_an_operators_fields_are_dropped_filled_in_and_set():
+    quirks = {"drop": ["user"], "default": {"top_p": 0.9, "seed": 1}, "set": {"region": "eu", "temperature": 1}}
+    asked = ask(user="u", seed=7, temperature=0, n=1)
+    sent = json.loads(chat.body(asked, "up", quirks))
+    assert sent == {"model": "up", "messages": [{"role": "user", "content": "hi"}], "seed": 7, "temperature": 1, "n": 1,
+                    "top_p": 0.9, "region": "eu"}
+    assert json.loads(chat.body(asked, "m", {}))["user"] == "u", "and the client's own are as they were"
