@@ -32,7 +32,7 @@ from smartoken.plugin import (
 
 log = logging.getLogger("smartoken.oauth")
 
-PREFIX = "oauth:"
+PROVIDER, PREFIX = "chatgpt", "oauth:"
 QUIRKS = {
     "stream_only": True,
     "developer_role": True,
@@ -93,12 +93,12 @@ def opened() -> Accounts:
 
 @hookimpl
 def smartoken_sign_ins():
-    return [sign_in_of(issuer, opened, PREFIX)]
+    return [sign_in_of(issuer, opened, PROVIDER, PREFIX)]
 
 
 @hookimpl
 def smartoken_providers():
-    return [Provider("chatgpt", title="ChatGPT account (own, OAuth)", base_url=lambda: conf.base_url, auth=headers_of,
+    return [Provider(PROVIDER, title="ChatGPT account (own, OAuth)", base_url=lambda: conf.base_url, auth=headers_of,
                      headers=(("originator", "smartoken"),), speaks={"openai.responses": "/responses"},
                      errors=ERRORS, quirks=QUIRKS, renew=renew, heard=heard,
                      session_header="session-id")]

@@ -71,14 +71,15 @@ class Accounts:
         return _shown(doc, {})
 
 
-def sign_in_of(issuer: Callable[[], Issuer], accounts: Callable[[], Accounts], prefix: str) -> SignIn:
-    """The SignIn of an issuer. Both arguments are asked at each call: settings and the store are known only later."""
+def sign_in_of(issuer: Callable[[], Issuer], accounts: Callable[[], Accounts], provider: str, prefix: str) -> SignIn:
+    """The SignIn of an issuer. Both functions are asked at each call: settings and the store are known only later."""
     async def call(name: str, *given: str) -> Any:
         return await getattr(accounts(), name)(issuer(), *given)
 
     declared = issuer()
     parts = {name: partial(call, name) for name in ("accounts", "begin", "look", "follow", "cancel", "take", "remove")}
-    return SignIn(name=declared.name, title=declared.title, prefix=prefix, terms=declared.terms, file=FILE, **parts)
+    return SignIn(name=declared.name, title=declared.title, provider=provider, prefix=prefix,
+                  terms=declared.terms, file=FILE, **parts)
 
 
 def read_file(text: str) -> Tokens:

@@ -59,6 +59,8 @@ class Documents:
             if not _FIELD.fullmatch(field) or type(value) not in (str, int):
                 raise ValueError(f"cannot look for {field!r} = {value!r}: a plain field name and a str or an int only")
             test[f"is.{field}"] = value
+        if not test:
+            return await self._all(rows, after, limit)
         found: list[dict] = []
         while len(found) < limit:
             # Candidates may be superseded, and then the newest row of their document decides.
@@ -73,6 +75,22 @@ class Documents:
             if len(some) < limit:
                 break
             after = ids[-1]
+        return found[:limit]
+
+    async def _all(self, rows: AsyncIOMotorCollection, after: str, limit: int) -> list[dict]:
+        """Documents by id: of each the first row that comes is the newest, and the index has them in this order."""
+        found: list[dict] = []
+        while len(found) < limit:
+            cursor = rows.find({"of": {"$gt": after}} if after else {}, {"of": 1, "live": 1, "body": 1}).sort(
+                [("of", ASCENDING), ("n", DESCENDING)]).limit(limit)
+            some = await answer(cursor.to_list(limit))
+            newest: dict[str, dict] = {}
+            for row in some:
+                newest.setdefault(row["of"], row)
+            found += [msgspec.json.decode(row["body"]) for row in newest.values() if row["live"]]
+            if len(some) < limit:
+                break
+            after = some[-1]["of"]
         return found[:limit]
 
     async def insert(self, collection: str, doc: dict) -> bool:

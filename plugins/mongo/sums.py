@@ -10,14 +10,17 @@ document stays that lacks a row.
 """
 
 import asyncio
+import contextlib
 import logging
 import random
+import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from motor.motor_asyncio import AsyncIOMotorDatabase
+from msgspec import structs
 from pymongo.errors import DuplicateKeyError
 from smartoken_plugins.mongo.answer import answer
 
@@ -25,7 +28,7 @@ from smartoken.plugin import SUM_FIELDS, StoreAway, UsageRecord, UsageSum, regro
 
 log = logging.getLogger("smartoken.mongo")
 
-COLLECTION = "sums"            # {_id: see _id, body: UsageSums as JSON arrays}
+COLLECTION = "sums"            # {_id: see _id, mark: of this making, body: UsageSums as JSON arrays}
 LEAF_MS = 600_000
 SPANS = (1, 6, 36, 144, 576, 2304, 9216)       # in leaves: 10 minutes, 1 and 6 hours, 1, 4, 16 and 64 days
 DAY_MS = 86_400_000
@@ -153,7 +156,7 @@ class Sums:
         if not by_id:
             return {}
         rows = await answer(self._kept.find({"_id": {"$in": list(by_id)}}).to_list(None))
-        return await asyncio.to_thread(lambda: {by_id[row["_id"]]: _unpack(row["body"]) for row in rows})
+        return await asyncio.to_thread(lambda: {by_id[row["_id"]]: _rows.decode(row["body"]) for row in rows})
 
     async def _make(self, shelf: Shelf, span: Span) -> list[UsageSum]:
         """Make a span's document, from its parts if any of them is there."""
@@ -165,19 +168,30 @@ class Sums:
             if kept or span.level > shelf.high:
                 for part in parts:
                     if part not in kept:
-                        kept[part] = await self._make(shelf, part)
-                found = await asyncio.to_thread(regroup, [one for sums in kept.values() for one in sums], shelf.fields)
-                if await self._write(shelf, span, found) and not await self._all_there(shelf, parts):
-                    await self._drop(shelf, span)
-                return found
+                        await self._make(shelf, part)
+                return await self._make_from_parts(shelf, span, parts)
         return await self._make_from_rows(shelf, span)
 
-    async def _all_there(self, shelf: Shelf, parts: Sequence[Span]) -> bool:
-        """Has every part that may have rows a document?"""
-        eras = await self._eras(parts[0].begin_ms, parts[-1].end_ms)
-        ids = [_id(shelf.name, part) for part in parts if _among(eras, part)]
-        there = await answer(self._kept.find({"_id": {"$in": ids}}, {"_id": 1}).to_list(None))
-        return len(there) == len(ids)
+    async def _make_from_parts(self, shelf: Shelf, span: Span, parts: Sequence[Span]) -> list[UsageSum]:
+        """Those that could not be kept are made once more, and what consists of them is not kept either."""
+        before = await self._marks(shelf, parts)
+        kept = await self._read(shelf, parts)
+        eras = await self._eras(span.begin_ms, span.end_ms)
+        lacking = [part for part in parts if part not in kept and _among(eras, part)]
+        for part in lacking:
+            kept[part] = await self._make(shelf, part)
+        found = await asyncio.to_thread(regroup, [one for sums in kept.values() for one in sums], shelf.fields)
+        if not lacking:
+            await self._write(shelf, span, found)
+            if await self._marks(shelf, parts) != before:
+                await self._drop(shelf, span)
+        return found
+
+    async def _marks(self, shelf: Shelf, spans: Sequence[Span]) -> dict[str, str]:
+        """Which documents of these are there: each that is made has a mark of its own."""
+        ids = [_id(shelf.name, span) for span in spans]
+        rows = await answer(self._kept.find({"_id": {"$in": ids}}, {"mark": 1}).to_list(None))
+        return {row["_id"]: row["mark"] for row in rows}
 
     async def _make_from_rows(self, shelf: Shelf, span: Span) -> list[UsageSum]:
         """Rows are read once for all shelves that need the same."""
@@ -203,15 +217,12 @@ class Sums:
                     most = len(found) + TOGETHER
         return regroup(found, fields)
 
-    async def _write(self, shelf: Shelf, span: Span, found: list[UsageSum]) -> bool:
+    async def _write(self, shelf: Shelf, span: Span, found: list[UsageSum]) -> None:
         body = _pack(found)
-        if len(body) > BODY_MAX:
-            return False
-        try:
-            await answer(self._kept.insert_one({"_id": _id(shelf.name, span), "body": body}))
-        except DuplicateKeyError:                  # another process was quicker
-            return False
-        return True
+        if len(body) <= BODY_MAX:
+            with contextlib.suppress(DuplicateKeyError):       # another process was quicker
+                await answer(self._kept.insert_one({"_id": _id(shelf.name, span), "mark": secrets.token_hex(6),
+                                                    "body": body}))
 
     async def _drop(self, shelf: Shelf, span: Span) -> None:
         await answer(self._kept.delete_one({"_id": _id(shelf.name, span)}))
@@ -225,28 +236,16 @@ def _id(name: str, span: Span) -> str:
     return f"{span.level}:{span.n}:{name}"
 
 
-# Money passes int64 in the end, so it goes as text; the rest are counts.
-_FIELDS = tuple(UsageSum.__struct_fields__)
-_MONEY = tuple(_FIELDS.index(name) for name in ("cost_p", "upstream_p"))
+class _Row(UsageSum, array_like=True):
+    """A UsageSum as JSON without the names of its fields. Whole numbers of any size stay whole."""
+
+
+_rows = msgspec.json.Decoder(list[_Row])
+_text = msgspec.json.Encoder()
 
 
 def _pack(found: Iterable[UsageSum]) -> str:
-    rows = []
-    for one in found:
-        row: list[Any] = [getattr(one, name) for name in _FIELDS]
-        for at in _MONEY:
-            row[at] = str(row[at])
-        rows.append(row)
-    return msgspec.json.encode(rows).decode()
-
-
-def _unpack(body: str) -> list[UsageSum]:
-    found = []
-    for row in msgspec.json.decode(body):
-        for at in _MONEY:
-            row[at] = int(row[at])
-        found.append(UsageSum(*row))
-    return found
+    return _text.encode([_Row(*structs.astuple(one)) for one in found]).decode()
 
 
 def _now_ms() -> int:

@@ -118,7 +118,7 @@ CHUNKS_EXAMPLE = (
 PINNED = [{"name": "channel", "in": "query", "schema": STRING, "description": "This channel and no other."},
           {"name": "cost", "in": "query", "schema": {"enum": ["1", "true"]}, "description": "usage.cost_micro_usd."}]
 REPEAT = {"name": "Idempotency-Key", "in": "header", "description": "The same key and body are one call, for a day.",
-          "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[A-Za-z0-9._:-]+$"}}
+          "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}}
 
 CHAT = {
     "summary": "Chat, whole or as a stream", "tags": ["Text"], "errors": ("key", "relayed"), "description": THROUGH,

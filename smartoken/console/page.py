@@ -62,6 +62,11 @@ class Page(Signed):
     def desk(self) -> Desk:
         return Desk(self.gateway, self.who, self.ip)
 
+    async def prove(self, password: str) -> None:
+        """Take the password that a form asked for again; '' is none."""
+        if password:
+            self.who = await self.gateway.people.prove(self.who, password, self.ip)
+
     async def attempt(self, work: Any) -> tuple[Any, Refusal | None]:
         """(what an awaitable gave, None), or (None, why not)."""
         try:
@@ -113,7 +118,8 @@ class Page(Signed):
             w=Widgets(self.locale), n=figures, when=when, day=figures.day, done=DONE.get(done, ""), refusal=None,
             title="", csrf=self.who.csrf if self.who else "", money=self.who is not None and self.who.may("money.read"),
             may=self.who.may if self.who else lambda permission: False, charts=False, home=self.home,
-            sign_in=self.sign_in, site=False)
+            sign_in=self.sign_in, site=False,
+            stale=self.who is not None and not self.who.proved(self.gateway.clock.now_ms()))
         return names
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:

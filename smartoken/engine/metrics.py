@@ -31,6 +31,7 @@ attempts = Counter("smartoken_attempts", "Attempts at channels, by how they went
 store_calls = Counter("smartoken_store_calls", "Calls to the store, by requests that wait for them or beside them.",
                       ["name", "by"])
 inflight = Gauge("smartoken_calls_inflight", "Calls that hold money now.", multiprocess_mode="livesum")
+tools = Gauge("smartoken_tools_running", "Server-side tools that run now.", multiprocess_mode="livesum")
 connections = Gauge("smartoken_connections", "Client connections now.", multiprocess_mode="livesum")
 healthy = Gauge("smartoken_journal_healthy", "1 while the journal takes records on every worker.",
                 multiprocess_mode="livemin")
@@ -105,6 +106,7 @@ class Metrics:
         """Bring this process's figures up to date; each worker does so every few seconds."""
         self.fold()
         inflight.set(len(gateway.calls))
+        tools.set(len(gateway.tools))
         connections.set(gateway.connections())
         healthy.set(1 if gateway.journal.healthy else 0)
         alarms.set(len(gateway.health.alarms))

@@ -10,7 +10,7 @@ import hmac
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from smartoken.strict import decode
 
 SESSION_MS = 12 * 3600 * 1000
 FIRST_RUN = "first-run-token"
+PROVED_MS = 600_000                     # so long after the password was typed it is not asked for again
 PER_NAME, PER_IP = 10, 60              # tries a minute
 STEP_S = 30                            # of a time-based code
 ISSUER = "Smartoken"
@@ -34,13 +35,19 @@ ISSUER = "Smartoken"
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """Who is signed in; `csrf` must come back with every change, `session` is the session's id in the store."""
+    """Who is signed in; `csrf` must come back with every change, `session` is the session's id in the store. The
+    password was last typed at `proved_ms`."""
 
     name: str
     role: str
     acct: str
     session: str
     csrf: str
+    proved_ms: int = 0
+
+    def proved(self, now_ms: int) -> bool:
+        """Lately enough to move money or secrets?"""
+        return now_ms - self.proved_ms <= PROVED_MS
 
     def may(self, permission: str) -> bool:
         return may(self.role, permission)
@@ -186,7 +193,7 @@ class People:
                 await self._store.remove("sessions", old["_id"], old["rev"])
         text = secrets.token_urlsafe(32)
         await self._store.insert("sessions", {
-            "_id": _hashed(text), "rev": 1, "admin": name, "created_ms": now_ms, "exp_ms": now_ms + SESSION_MS,
+            "_id": _hashed(text), "rev": 1, "admin": name, "created_ms": now_ms, "proved_ms": now_ms, "exp_ms": now_ms + SESSION_MS,
             "csrf": secrets.token_urlsafe(24), "ip": ip, "agent": agent[:200]})
         return text
 
@@ -198,7 +205,8 @@ class People:
         admin = await self._store.get("admins", stored["admin"])
         if admin is None or not admin["active"]:
             return None
-        return Who(admin["_id"], admin["role"], admin["acct"], stored["_id"], stored["csrf"])
+        return Who(admin["_id"], admin["role"], admin["acct"], stored["_id"], stored["csrf"],
+                   stored.get("proved_ms", stored["created_ms"]))
 
     async def sessions(self, name: str) -> list[Mapping[str, Any]]:
         """All sessions of a person, as stored."""
@@ -222,6 +230,16 @@ class People:
         if not await self._passwords.check((await self.get(name))["password"], password):
             raise refuse("authentication", "This is not your password.", code="password", param="password")
         self._forgive(wants)
+
+    async def prove(self, who: Who, password: str, ip: str) -> Who:
+        """The password again, which then counts for the session for PROVED_MS. Refusal 401."""
+        await self.proves(who.name, password, ip)
+        stored = await self._store.get("sessions", who.session)
+        now_ms = self._clock.now_ms()
+        if stored is None or not await self._store.replace(
+                "sessions", {**stored, "rev": stored["rev"] + 1, "proved_ms": now_ms}, stored["rev"]):
+            raise refuse("authentication", "Sign in first.", code="signed_out")
+        return replace(who, proved_ms=now_ms)
 
     # -- small parts
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from smartoken.domain.money import ceil_u
 from smartoken.domain.price import token_cost_p, tools_cost_p
-from smartoken.domain.usage import Attempt, Usage
+from smartoken.domain.usage import NONE, Attempt, Usage
 from smartoken.engine import admission, attempts, composite, settle, stretch
 from smartoken.engine.bridged import BridgedReader
 from smartoken.engine.client import HEARS_NOTHING, JSON, NOBODY, NOTHING, SSE, Client, header, refusal_headers
@@ -148,6 +148,12 @@ class Call:
         self.gateway.calls.add(self)
         self.gateway.retries.request()
         attempts.send(self)
+
+    def tools_alone(self) -> None:
+        """The hold is there, the client is not: charge the server-side tools that ran for it, and ask nobody."""
+        self.left, self.client = True, NOBODY
+        self.slot = settle.begin(self)
+        settle.finish(self, "cut", Usage(source=NONE), 0)
 
     # -- the upstream answers ------------------------------------------------------------------------------------------
 

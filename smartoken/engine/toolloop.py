@@ -6,7 +6,7 @@
 Every round holds, settles and records for itself (rid, then rid-2, rid-3, …), so money is as exact here as anywhere and
 a crash in the midst loses nothing; the surcharge of tools is charged by the round that follows them. Towards its Calls
 this is the client, towards the client the call. Rounds, time and money are bounded: past a bound one last round answers
-without further tools.
+without further tools. A client that leaves while tools run ends them; those that had run are charged all the same.
 """
 
 import asyncio
@@ -59,6 +59,7 @@ class Rounds:
         self._usage, self._cost_p, self._round, self._last = Usage(), 0, 1, False
         self._started = self._left = self._over = False
         self._task: asyncio.Task | None = None
+        self._tools: list[asyncio.Task] = []            # that run now
         self._call = self._round_of(first)
         self._call.look = look_at(wire, ask)    # as the client wrote it, without what was offered
 
@@ -101,10 +102,10 @@ class Rounds:
         self._call.begin()
 
     def gone(self) -> None:
-        """The client left: no further round, no further tool."""
+        """The client left: no further round, no further tool. The task goes on as far as to charge those that ran."""
         self._left = True
-        if self._task is not None:
-            self._task.cancel()
+        for tool in self._tools:
+            tool.cancel()
         self._call.gone()
 
     def pause(self) -> None:
@@ -186,19 +187,25 @@ class Rounds:
 
     async def _next(self, calls: list[ToolCall]) -> None:
         try:
-            results = dict(await asyncio.gather(*map(self._run, calls[:CALLS_MAX])))
+            results = await self._run_all(calls[:CALLS_MAX])
             results |= {call.id: "Too many calls at once; make fewer." for call in calls[CALLS_MAX:]}
             charged: dict[str, int] = {}
             for stage in self._stages[-len(calls[:CALLS_MAX]):]:
                 if "error" not in stage:
                     charged[stage["name"]] = charged.get(stage["name"], 0) + 1
             self._round += 1
+            if self._left:
+                await self._charge(charged)
+                return
             self._last = self._is_last()
             ask = self._wire.turns.follow(self._call.ask, self._turn, results, self._last)
             ask.max_cost_p = max(self._call.ask.max_cost_p - self._call.cost_p, 1) if self._call.ask.max_cost_p else 0
             self._call = self._round_of(ask, self._line(), charged)
             if not self._call.admit():
                 await self._call.prepare()
+                if self._left:          # money was waited for, and nobody waits any more
+                    self._call.tools_alone()
+                    return
             self._turn = self._wire.turns.turn(self._names, self._turn)
             self._task = None
             self._call.begin()
@@ -211,6 +218,26 @@ class Rounds:
             log.exception("%s: internal error between two rounds", self._rid)
             self._refuse(refuse("internal", "An internal error occurred; the trace id finds it in our log.",
                                 code="internal_error"))
+
+    async def _run_all(self, calls: list[ToolCall]) -> dict[str, str]:
+        """{id: text for the model} of tools that run at once; those that were ended are not in it."""
+        loop, running = asyncio.get_running_loop(), self._gateway.tools
+        self._tools = [loop.create_task(self._run(call)) for call in calls]
+        for task in self._tools:
+            running.add(task)
+            task.add_done_callback(running.discard)
+        found = await asyncio.gather(*self._tools, return_exceptions=True)
+        self._tools = []
+        return dict(one for one in found if not isinstance(one, BaseException))
+
+    async def _charge(self, charged: dict[str, int]) -> None:
+        """The surcharge of tools that ran for a client who left: a round of its own that asks nobody."""
+        if not any(self._call.price.tool_u.get(name) for name in charged):
+            return
+        self._call = self._round_of(msgspec.structs.replace(self._call.ask, free=True), self._line(), charged)
+        if not self._call.admit():
+            await self._call.prepare()
+        self._call.tools_alone()
 
     def _line(self) -> list:
         """The member that answered goes on; the others still stand behind it."""
@@ -236,6 +263,9 @@ class Rounds:
             if not isinstance(text, str):
                 text = msgspec.json.encode(text).decode()
             result = text[:RESULT_MAX]
+        except asyncio.CancelledError:
+            stage["error"] = "left"
+            raise
         except Exception as error:         # a plugin's own code and the world outside: the model is told, and goes on
             why = "took too long" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}"[:200]
             log.info("%s: tool %s failed: %s", self._rid, call.name, why)

@@ -25,7 +25,7 @@ from smartoken.errors import Refusal, refuse
 
 log = logging.getLogger("smartoken.voices")
 
-COLLECTION, WIRE = "voices", "openai.speech"
+COLLECTION, WIRE, PATH = "voices", "openai.speech", "/v1/audio/voices"
 PROCESSING, READY, FAILED = "processing", "ready", "failed"
 OURS = "voice_"
 SAMPLE_MAX = 10 << 20
@@ -36,6 +36,7 @@ MOST_VOICES = 100        # of one account
 CALL_S = 60
 WAIT_S = 60              # how long a call waits for its voice; a provider that checks samples may take longer
 FRESH_US = 3_000_000     # how long a voice is spoken with before the store is asked again: deletion is heard by then
+MAKING_US = 200_000      # and one that is not ready, which it may be at any moment
 IN_MEMORY = 10_000
 
 
@@ -76,7 +77,8 @@ class Voices:
         doc = await self._gateway.store.get(COLLECTION, id)
         voice = _voice(doc) if doc is not None else None
         if voice is not None:
-            self._known[id] = voice, self._gateway.clock.mono_us() + FRESH_US
+            fresh_us = FRESH_US if voice.state == READY else MAKING_US
+            self._known[id] = voice, self._gateway.clock.mono_us() + fresh_us
             self._known.move_to_end(id)
             if len(self._known) > IN_MEMORY:
                 self._known.popitem(last=False)

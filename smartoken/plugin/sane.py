@@ -47,6 +47,10 @@ def _provider(provider: Provider) -> Iterator[str]:
             yield f"{who}: error '{code}' has the unknown meaning {meaning!r}{nearest(str(meaning), MEANINGS)}"
     for wire, maker in provider.makers.items():
         yield from _maker(f"{who}: wire '{wire}'", maker)
+    if provider.session_header and not _NAME.fullmatch(provider.session_header.lower()):
+        yield f"{who}: session_header must be the name of a header, not {provider.session_header!r}"
+    if provider.heard is not None and not callable(provider.heard):
+        yield f"{who}: heard must be a function"
     for name, value in provider.headers:
         if any(sign in name + value for sign in "\r\n\0"):
             yield f"{who}: header {name!r} holds a control character"
@@ -63,11 +67,17 @@ def _wire(wire: Wire) -> Iterator[str]:
             yield f"{who}: the beginning {prefix!r} of client paths must start and end with '/'"
     if (wire.prefixes or wire.methods != ("POST",)) and wire.peek_at is None:
         yield f"{who}: prefixes and methods need peek_at"
+    yield from _described(who, wire.openapi)
     if len(set(wire.paths)) != len(wire.paths):
         yield f"{who}: a client path stands twice"
     for part in ("peek", "body", "reader", "whole", "refuse", "refuse_in_stream", "failure"):
         if not callable(getattr(wire, part)):
             yield f"{who}: {part} must be a function"
+
+
+def _described(who: str, openapi: Any) -> Iterator[str]:
+    if not all(str(path).startswith("/") and isinstance(operations, Mapping) for path, operations in openapi.items()):
+        yield f"{who}: openapi must be {{client path: {{method: operation}}}}"
 
 
 def _bridge(bridge: Bridge) -> Iterator[str]:
@@ -110,6 +120,7 @@ def _job_wire(wire: JobWire) -> Iterator[str]:
         for part in ("peek", "whole", "show"):
             if not callable(getattr(door, part)):
                 yield f"{who}: {door.path}: {part} must be a function"
+    yield from _described(who, wire.openapi)
     if wire.maker is not None:
         yield from _maker(who, wire.maker)
 

@@ -53,7 +53,7 @@ class Pending(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """One issuer. A channel uses its account `own` by the credential `<prefix>own`.
+    """One issuer. A channel of `provider` uses its account `own` by the credential `<prefix>own`.
 
     accounts() -> all of them. begin(id) -> Pending; look(ref) -> Pending as it is, None when there is none (any more);
     follow(ref) -> the same, after asking the issuer if it is time to; cancel(ref). All of these may be asked in any
@@ -65,6 +65,7 @@ class SignIn:
 
     name: str
     title: str
+    provider: str
     prefix: str
     terms: Sequence[str]
     file: str

@@ -5,9 +5,10 @@ A plugin author's whole test is a loop over CHECKS: see tests/contracts/test_sql
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
-from smartoken.domain.usage import Attempt, Usage, UsageRecord, UsageSum
+from smartoken.domain.usage import Attempt, Usage, UsageRecord, UsageSum, regroup, sum_of
 from smartoken.ports import APPENDED, OP_TAKEN, SEQ_TAKEN, Entry, Store
 
 Make = Callable[[], Store]
@@ -176,6 +177,30 @@ async def sums(store: Store, other: Store) -> None:
     assert rich.cost_p == 3 * BIG
 
 
+async def spans(store: Store, other: Store) -> None:
+    """Sums over any days, also when rows come after somebody asked, and those of this minute at once."""
+    day, now = 86_400_000, time.time_ns() // 1_000_000
+    today = now // day
+
+    def rows(some: range, at_ms: Callable[[int], int]) -> list[UsageRecord]:
+        return [UsageRecord(rid=f"s{n:03}", acct=f"a{n % 3}", key=f"k{n % 6}", model=f"m/{n % 2}", channel=f"c{n % 4}",
+                            at_ms=at_ms(n), cost_p=n, status="failed" if n % 5 == 0 else "ok",
+                            usage=Usage(input=n), total_ms=1) for n in some]
+
+    stored: list[UsageRecord] = []
+    # Seven weeks, with gaps; then late ones among them; then today's, then this minute's.
+    for some in (rows(range(24), lambda n: 2 * n * day + n), rows(range(24, 34), lambda n: (n - 20) * day + n),
+                 rows(range(34, 38), lambda n: today * day + n), rows(range(38, 40), lambda n: now)):
+        await store.put_usage(some)
+        stored += some
+        for by, where in (((), {}), (("acct",), {}), (("day", "model"), {}), (("model", "channel"), {"channel": "c1"}),
+                          (("key",), {"acct": "a1"}), (("day",), {"key": "k2"}), (("day", "acct"), {"model": "m/1"})):
+            for since, until in ((0, today + 1), (3, 17), (14, 21)):
+                found = await other.usage_sums(by, where, since_day=since, until_day=until)
+                wanted = regroup(map(sum_of, stored), by, where, since, until)
+                assert sorted(found, key=repr) == sorted(wanted, key=repr), (by, where, since, until)
+
+
 async def neighbours(store: Store, other: Store) -> None:
     """A write that cannot be stored fails alone."""
     outcomes = await asyncio.gather(
@@ -199,7 +224,7 @@ async def reopening(store: Store, other: Store) -> None:
 
 
 Check = Callable[[Store, Store], Awaitable[None]]
-CHECKS: tuple[Check, ...] = (documents, finding, chains, racing, usage, pages, sums, neighbours, reopening)
+CHECKS: tuple[Check, ...] = (documents, finding, chains, racing, usage, pages, sums, spans, neighbours, reopening)
 
 
 async def check(one: Check, make: Make) -> None:

@@ -40,3 +40,6 @@ def answer(schema: dict[str, Any], description: str, example: Any, status: str =
     """An answer as JSON."""
     return {status: {"description": description, "content": {"application/json": {"schema": schema,
                                                                                   "example": example}}}}
+
+
+WORK_QUOTE = ours("WorkQuote", {"object": {"const": "quote"}, "model": STRING, "cost_micro_usd": COUNT})

@@ -13,12 +13,21 @@ from tests.harness import until
 TICKS = os.sysconf("SC_CLK_TCK")
 SAY = [{"role": "system", "content": "You are a terse assistant." * 8}, {"role": "user", "content": "Hello! " * 40}]
 
-# name: (model, stream, max_tokens, clients)
+CHAT, SPEECH = "/chat/completions", "/audio/speech"
+
+
+def chat(model: str, stream: bool, tokens: int) -> dict:
+    """A chat request, about 0.6 KB."""
+    return {"model": model, "messages": SAY, "max_tokens": tokens, "temperature": 0.7} | ({"stream": True} if stream else {})
+
+
+# name: (what is asked, clients)
 CASES = {
-    "JSON, c=1": ("bench", False, 16, 1),
-    "JSON, c=32": ("bench", False, 16, 32),
-    "SSE 100 events, one burst, c=32": ("bench", True, 100, 32),
-    "SSE 100 events, separate, c=32": ("bench-separate", True, 100, 32),
+    "JSON, c=1": (chat("bench", False, 16), 1),
+    "JSON, c=32": (chat("bench", False, 16), 32),
+    "SSE 100 events, one burst, c=32": (chat("bench", True, 100), 32),
+    "SSE 100 events, separate, c=32": (chat("bench-separate", True, 100), 32),
+    "speech, a frame each 10 ms, c=4": ({"model": "bench-speech", "voice": "alloy", "input": "one two three four five"}, 4),
 }
 
 
@@ -35,11 +44,11 @@ class Target:
 
 def load(target: Target, case: str, seconds: float, core: int) -> dict:
     """One run: what tests.bench.load prints, and `cpu_us` per request of the target's processes."""
-    model, stream, tokens, clients = CASES[case]
+    asked, clients = CASES[case]
     before = cpu_s(target.pids())
     command = [sys.executable, "-m", "tests.bench.load", json.dumps(
-        {"host": "127.0.0.1", "port": target.port, "path": target.paths[model], "headers": target.headers,
-         "body": body(model, stream, tokens), "clients": clients, "seconds": seconds, "core": core})]
+        {"host": "127.0.0.1", "port": target.port, "path": target.paths[asked["model"]], "headers": target.headers,
+         "body": json.dumps(asked), "clients": clients, "seconds": seconds, "core": core})]
     result = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     used_s = cpu_s(target.pids()) - before
     if result["errors"] or not result["requests"]:
@@ -47,17 +56,11 @@ def load(target: Target, case: str, seconds: float, core: int) -> dict:
     return {**result, "cpu_us": used_s * 1e6 / result["requests"], "rps": result["requests"] / result["seconds"]}
 
 
-def body(model: str, stream: bool, tokens: int) -> str:
-    """The request, about 0.6 KB."""
-    asked = {"model": model, "messages": SAY, "max_tokens": tokens, "temperature": 0.7}
-    return json.dumps(asked | ({"stream": True} if stream else {}))
-
-
 def hold_open(target: Target, model: str, count: int, core: int) -> subprocess.Popen:
     """`count` streams, each open and idle after its first event. Close its stdin to end it."""
     command = [sys.executable, "-m", "tests.bench.load", json.dumps(
         {"host": "127.0.0.1", "port": target.port, "path": target.paths[model], "headers": target.headers,
-         "body": body(model, True, 100), "clients": count, "seconds": 0, "core": core, "hold": True})]
+         "body": json.dumps(chat(model, True, 100)), "clients": count, "seconds": 0, "core": core, "hold": True})]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     if json.loads(process.stdout.readline() or "{}").get("open") != count:
         raise RuntimeError(f"{target.name}: {count} streams did not open")

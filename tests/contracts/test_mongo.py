@@ -134,6 +134,35 @@ def test_usage_lies_by_months_and_reads_as_one(mongo_url):
     run(mongo_url, main)
 
 
+def test_no_sum_lacks_a_row_that_came_while_it_was_made(mongo_url):
+    """Late rows are written by one store while both ask for sums: each makes what the other takes away."""
+    day_ms = 86_400_000
+
+    async def main(store):
+        other = open_mongo(mongo_url)
+        await other.open()
+        rows = [record(f"r{n:03}", f"a{n % 2}", at_ms=(n % 8) * day_ms + n, cost_p=n) for n in range(96)]
+        writing = True
+
+        async def ask(of):
+            while writing:
+                await of.usage_sums(("day",))
+                await of.usage_sums(("acct",), until_day=4)
+
+        asking = [asyncio.create_task(ask(of)) for of in (store, other)]
+        for start in range(0, len(rows), 4):
+            await store.put_usage(rows[start:start + 4])
+        writing = False
+        await asyncio.gather(*asking)
+        for of in (store, other):
+            assert [(one.day, one.cost_p) for one in await of.usage_sums(("day",))] == [
+                (day, sum(row.cost_p for row in rows if row.at_ms // day_ms == day)) for day in range(8)]
+            assert {one.acct: one.calls for one in await of.usage_sums(("acct",))} == {"a0": 48, "a1": 48}
+        await other.close()
+
+    run(mongo_url, main)
+
+
 def test_the_rest_of_a_page_is_found_in_the_next_month(mongo_url):
     """Two processes whose clocks differ may put a later rid into the earlier month."""
     async def main(store):

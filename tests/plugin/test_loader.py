@@ -207,7 +207,7 @@ def smartoken_gates(): return [nothing]
 def smartoken_handlers(): return [("/page", Page)]
 @hookimpl
 def smartoken_sign_ins():
-    return [SignIn("acme", "Acme", "acme:", ["Acme's terms apply."], "acme.json", *[nothing] * 7)]
+    return [SignIn("acme", "Acme", "acme", "acme:", ["Acme's terms apply."], "acme.json", *[nothing] * 7)]
 @hookimpl
 def smartoken_adapters(): return {"media": {"nowhere": lambda url: ("media at", url)}}
 """
@@ -228,7 +228,7 @@ def smartoken_adapters(): return {"media": {"nowhere": lambda url: ("media at", 
 def test_a_sign_in_says_whose_terms_apply_and_can_do_all_of_it(folder):
     sign_in = HEAD + """
 @hookimpl
-def smartoken_sign_ins(): return [SignIn("acme", "Acme", %s, "acme.json", *[%s] * 7)]
+def smartoken_sign_ins(): return [SignIn("acme", "Acme", "acme", %s, "acme.json", *[%s] * 7)]
 """
     fails(folder, "plugin 'mine'", "sign-in 'acme': terms must be a list of sentences",
           mine=sign_in % ("'acme:', 'Ours.'", "print"))

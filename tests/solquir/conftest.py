@@ -69,13 +69,19 @@ active = false
 
 
 class Engine(BaseHTTPRequestHandler):
-    """Answers like SearXNG; `asked` are the queries it got."""
+    """Answers like SearXNG; `asked` are the queries it got. `patience` is how many it answers before it only waits for
+    whoever asks to hang up, and notes that in `left`; None: it answers all."""
 
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
         query = parse_qs(urlsplit(self.path).query).get("q", [""])[0]
         self.server.asked.append(query)
+        if self.server.patience is not None and len(self.server.asked) > self.server.patience:
+            self.connection.settimeout(30)
+            self.server.left.append(self.connection.recv(1))
+            self.close_connection = True
+            return
         data = json.dumps({"query": query, "results": [
             {"title": f"About {query}", "url": "https://example.com/1", "content": f"{query} is a city."}]}).encode()
         self.send_response(200)
@@ -91,7 +97,7 @@ class Engine(BaseHTTPRequestHandler):
 @pytest.fixture(scope="session")
 def engine():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Engine)
-    server.asked = []
+    server.asked, server.left, server.patience = [], [], None
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield server

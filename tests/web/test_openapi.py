@@ -85,7 +85,8 @@ CALLS: dict[tuple[str, str], list[dict]] = {
     **{(method, f"{path}/{{id}}{end}"): [{}] for path in ("/v1/images/generations", "/v1/images/edits",
                                                          "/v1/videos/generations", "/v1/videos")
        for method, end in (("get", ""), ("get", "/content"), ("delete", ""), ("post", "/cancel"))},
-    ("post", "/v1/quote"): [{"json": CHAT}, {"json": SPEAK, "params": {"path": "/v1/audio/speech"}}],
+    ("post", "/v1/quote"): [{"json": CHAT}, {"json": SPEAK, "params": {"path": "/v1/audio/speech"}},
+                           {"json": PICTURE, "params": {"path": "/v1/images/generations"}}],
     ("post", "/v1/vouchers/redeem"): [{"json": {"code": "{code}"}}],
     ("get", "/v1/models"): [{}], ("get", "/v1/models/{slug}"): [{}], ("get", "/api/v1/models"): [{}],
     ("get", "/api/v1/models/{slug}"): [{}], ("get", "/api/v1/storefront/categories"): [{}],

@@ -69,6 +69,7 @@ class One(Page):
         await self._show(id, refusal)
 
     async def _topup(self, id: str, form: Form) -> None:
+        await self.prove(form.secret("password"))
         await accounts.topup(self.desk, id, decode(accounts.TopupBody, {
             "amount_u": _amount(form), "op": form.text("cause") or form.text("op"),
             "note": form.text("note")}, "the top-up"))

@@ -38,8 +38,21 @@ class Edit(Page):
     permission = "catalog.read"
 
     async def get(self, name: str = "") -> None:
-        channel = await self.ask(channels.get_channel(self.desk, name)) if name else NEW
+        channel = await self.ask(channels.get_channel(self.desk, name)) if name else self._for_account()
         await self._show(channel, not name)
+
+    def _for_account(self) -> dict[str, Any]:
+        """A new channel, begun for a signed-in account when its page led here."""
+        registry = self.gateway.registry
+        provider = registry.providers.get(self.text("provider"))
+        if provider is None or provider.slug not in {one.provider for one in registry.sign_ins.values()}:
+            return NEW
+        return {**NEW, "provider": provider.slug, "wire_api": sorted(provider.speaks)}
+
+    def _reference(self) -> str:
+        """The credential that its address names: a signed-in account's, never a secret."""
+        named = self.get_query_argument("credential", "")
+        return named if named.startswith(tuple(one.prefix for one in self.gateway.registry.sign_ins.values())) else ""
 
     async def post(self, name: str = "") -> None:
         self.demand("catalog.write")
@@ -59,6 +72,7 @@ class Edit(Page):
 
     async def _save(self, form: Form, fields: dict[str, Any]) -> dict[str, Any]:
         credential = form.secret("credential").strip()
+        await self.prove(form.secret("password"))
         body = decode(channels.ChannelBody, {
             "channel": {field: value for field, value in fields.items() if field != "name"}, "rev": form.number("rev"),
             "credential": "" if form.flag("no_credential") else credential or None}, "the channel")
@@ -69,7 +83,7 @@ class Edit(Page):
         wires = sorted({wire for one in known["providers"] for wire in one["speaks"]})
         models = channel["models"]
         self.render("channel.html", title=channel["name"] or self.locale.translate("New channel"), channel=channel,
-                    new=new,
+                    new=new, given=self._reference() if new else "",
                     refusal=refusal, providers=known["providers"], bridges=known["bridges"], wires=wires,
                     models=lines(models) if isinstance(models, dict) else models, settings=as_json(channel["settings"]),
                     costs=_cost_lines(channel["costs"]),

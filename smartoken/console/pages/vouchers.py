@@ -33,6 +33,7 @@ class List(Page):
         await self._show(refusal)
 
     async def _create(self, form: Form) -> dict[str, Any]:
+        await self.prove(form.secret("password"))
         return await vouchers.create(self.desk, decode(vouchers.VoucherBody, {
             "face_u": form.usd("face") or "", "count": form.number("count", 1), "models": form.words("models"),
             "uses": form.number("uses", 1), "days": form.number("days"), "until_ms": day_end(form.text("until")),

@@ -130,8 +130,10 @@ async def change(desk: Desk, id: str, body: AccountChange) -> dict[str, Any]:
 
 
 async def topup(desk: Desk, id: str, body: TopupBody) -> dict[str, Any]:
-    """Put money in, once per `op`. Refusal 409 when that op put in another amount before."""
+    """Put money in, once per `op`. Refusal 409 when that op put in another amount before, 401 `prove_again` (see
+    POST /me/proof) when the password was typed too long ago."""
     await _stored(desk, id)
+    desk.proved()
     if body.amount_u <= 0:
         raise refuse("invalid_request", "An amount to put in is above zero.", param="amount_u")
     ledger = desk.gateway.ledger

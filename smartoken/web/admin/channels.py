@@ -39,6 +39,9 @@ async def get_channel(desk: Desk, name: str) -> dict[str, Any]:
 
 
 async def put_channel(desk: Desk, name: str, body: ChannelBody) -> dict[str, Any]:
+    """Refusal 401 `prove_again` for another credential: see POST /me/proof."""
+    if body.credential is not None:
+        desk.proved()
     catalog = desk.gateway.catalog
     old = await catalog.get("channels", name)
     kept = (old or {}).get("credential", "")

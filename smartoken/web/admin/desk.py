@@ -37,6 +37,13 @@ class Desk:
         await self.gateway.people.proves(self.who.name, password, self.ip)
 
 
+    def proved(self) -> None:
+        """Refusal 401 unless the password was typed lately: for what puts money or secrets in."""
+        if not self.who.proved(self.gateway.clock.now_ms()):
+            raise refuse("authentication", "Enter your password again; you did so a while ago.", code="prove_again",
+                         param="password")
+
+
 def unsound(error: ConfigError) -> Refusal:
     """What somebody wrote is not sound: told in the sentence that the CLI would print."""
     text = str(error).split(": ", 1)[-1]

@@ -120,8 +120,9 @@ def _accepted(body: SignInBody) -> None:
 
 
 def _row(desk: Desk, sign_in: SignIn, one: SignedIn) -> dict[str, Any]:
-    return {"id": one.id, "issuer": sign_in.name, "credential": sign_in.prefix + one.id, "plan": one.plan,
-            "account": one.account, "state": "must sign in again" if one.why else "ok", "why": one.why,
+    return {"id": one.id, "issuer": sign_in.name, "provider": sign_in.provider,
+            "credential": sign_in.prefix + one.id, "plan": one.plan, "account": one.account,
+            "state": "must sign in again" if one.why else "ok", "why": one.why,
             "until_ms": one.until_ms, "renewed_ms": one.renewed_ms,
             "tokens": f"sealed ({desk.gateway.audit.fingerprint(one.sealed)})",
             "limits": [{"name": window.name, "minutes": window.minutes, "used_permille": window.used_permille,

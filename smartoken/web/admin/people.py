@@ -37,6 +37,10 @@ class OwnPassword(Strict):
     new: Password
 
 
+class Proof(Strict):
+    password: Password
+
+
 class OwnFactor(Strict):
     """`secret` of GET /me/second-factor and a code that proves it; empty, with the password, switches it off."""
 
@@ -93,6 +97,11 @@ async def end_own_session(desk: Desk, id: str) -> None:
     await desk.audit("people.end-session", f"people/{desk.who.name}")
 
 
+async def prove(desk: Desk, body: Proof) -> None:
+    """For ten minutes this session may then put money and secrets in."""
+    await desk.gateway.people.prove(desk.who, body.password, desk.ip)
+
+
 async def own_password(desk: Desk, body: OwnPassword) -> None:
     """Ends every session, this one too: sign in again."""
     await desk.proves(body.old)
@@ -126,6 +135,7 @@ OPERATIONS = [
     Operation("DELETE", "/people/{name}/sessions", "people.write", "Sign somebody out everywhere", end_sessions),
     Operation("GET", "/me/sessions", "self", "One's own sessions", own_sessions),
     Operation("DELETE", "/me/sessions/{id}", "self", "End one of one's own sessions", end_own_session),
+    Operation("POST", "/me/proof", "self", "Type one's password again", prove, Proof),
     Operation("PUT", "/me/password", "self", "Change one's own password", own_password, OwnPassword),
     Operation("GET", "/me/second-factor", "self", "A secret for a second factor", offer_factor),
     Operation("PUT", "/me/second-factor", "self", "Switch one's second factor on or off", own_factor, OwnFactor),

@@ -36,7 +36,8 @@ class VoucherQuery(Strict):
 
 
 async def create(desk: Desk, body: VoucherBody) -> dict[str, Any]:
-    """The new vouchers with their codes: this once, never again."""
+    """The new vouchers with their codes: this once, never again. Refusal 401 `prove_again`: see POST /me/proof."""
+    desk.proved()
     fields = body.model_dump()
     made = await desk.gateway.vouchers.create(fields.pop("face_u"), fields.pop("count"), **fields)
     batch = made[0][1].batch

@@ -1,5 +1,7 @@
 """GET /openapi.json, and GET /docs: the same for people, without a line of script."""
 
+import html
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -18,11 +20,22 @@ OPENAPI = {
 }
 
 
+BASE = "https://gateway.invalid"     # stands in what is kept for the address by which each client reached us
+
+
+@lru_cache(maxsize=2)
+def described(gateway: Any, snapshot: Any) -> tuple[bytes, str]:
+    """(the document, the page), made once for each snapshot: it takes tens of milliseconds."""
+    made = document(gateway, BASE)
+    return msgspec.json.encode(made), page_of(made)
+
+
 class Document(PublicHandler):
     """For machines."""
 
     def get(self) -> None:
-        body = msgspec.json.encode(document(self.gateway, self.base_url()))
+        document, _ = described(self.gateway, self.gateway.snapshots.current)
+        body = document.replace(BASE.encode(), msgspec.json.encode(self.base_url())[1:-1])
         self.show(body, etag_of(body))
 
     def base_url(self) -> str:
@@ -35,7 +48,8 @@ class Page(Document):
     """For people."""
 
     def get(self) -> None:
-        body = page_of(document(self.gateway, self.base_url())).encode()
+        _, page = described(self.gateway, self.gateway.snapshots.current)
+        body = page.replace(BASE, html.escape(self.base_url())).encode()
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.set_header("Content-Security-Policy",
                         "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; "

@@ -13,23 +13,24 @@ from smartoken.engine import admission, generate, routing
 from smartoken.errors import Refusal, StoreAway, refuse
 from smartoken.web.app import ApiHandler
 from smartoken.web.caller import caller_of
-from smartoken.web.schema import COUNT, STRING, TEXT, answer, many, ours
+from smartoken.web.schema import COUNT, STRING, TEXT, WORK_QUOTE, answer, many, ours
 
 CHAT = "/v1/chat/completions"
 OPENAPI = {"/v1/quote": {"post": {
     "summary": "What a call would hold and cost at most", "tags": ["Money"], "errors": ("key", "quote", "model"),
-    "description": "The body is that of the call itself. Nothing is called, held or charged.",
+    "description": "The body is that of the call itself. Nothing is called, held or charged. Pictures and films have one "
+                   "price; a cloned voice's is told by its own path with `?quote=1`.",
     "parameters": [{"name": "path", "in": "query", "schema": {"type": "string", "minLength": 1},
                     "description": f"Which call it is, {CHAT} unless told otherwise."}],
     "requestBody": {"required": True, "content": {"application/json": {
         "schema": {"type": "object", "additionalProperties": True, "required": ["model"],
                    "properties": {"model": TEXT}, "title": "QuoteRequest", "description": "The body of the call."},
         "example": {"model": "{llm}", "max_tokens": 100, "messages": [{"role": "user", "content": "Hello!"}]}}}},
-    "responses": answer(ours("Quote", {
+    "responses": answer({"anyOf": [WORK_QUOTE, ours("Quote", {
         "object": {"const": "quote"}, "model": TEXT, "price": STRING, "input_tokens_at_most": COUNT,
         "output_tokens_at_most": COUNT, "cost_at_most_micro_usd": COUNT, "hold_micro_usd": COUNT,
         "pockets": many(STRING), "usable_micro_usd": {"type": "integer"}, "output_tokens_affordable": COUNT,
-        "affordable": {"type": "boolean"}}), "The quote",
+        "affordable": {"type": "boolean"}})]}, "The quote; of a picture or film its price",
         {"object": "quote", "model": "deepseek-chat", "price": "deepseek-chat@1", "input_tokens_at_most": 120,
          "output_tokens_at_most": 100, "cost_at_most_micro_usd": 76, "hold_micro_usd": 76, "pockets": ["main"],
          "usable_micro_usd": 5_000_000, "output_tokens_affordable": 100, "affordable": True})}}}
@@ -46,7 +47,7 @@ class Quote(ApiHandler):
         if path in gateway.registry.job_paths:
             wire, door = gateway.registry.job_paths[path]
             ask = door.peek(self.request.body, self.request.headers.get("Content-Type", ""))
-            _, _, held_u = generate.offer(gateway, generate.Order(self.rid, key, account, wire.kind, wire.name, door.path, ask))
+            _, _, held_u = generate.offer(gateway, generate.Order(self.rid, key, account, wire.kind, wire.name, path, ask))
             self.send({"object": "quote", "model": ask.slug, "cost_micro_usd": held_u})
             return
         paths = gateway.registry.paths

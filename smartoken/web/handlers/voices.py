@@ -14,13 +14,13 @@ from tornado.web import stream_request_body
 
 from smartoken.domain.money import ceil_u
 from smartoken.engine.generate import Order
-from smartoken.engine.voices import CONSENT_MAX, SAMPLE_MAX, WIRE, Voice, checked
+from smartoken.engine.voices import CONSENT_MAX, PATH, SAMPLE_MAX, WIRE, Voice, checked
 from smartoken.errors import MediaAway, Refusal, StoreAway, refuse
 from smartoken.plugin.types import Ask, Part
 from smartoken.web.app import ApiHandler
 from smartoken.web.caller import caller_of
 from smartoken.web.form import fields_of
-from smartoken.web.schema import COUNT, STRING, TEXT, answer, list_of, ours
+from smartoken.web.schema import COUNT, STRING, TEXT, WORK_QUOTE, answer, list_of, ours
 
 FORM_MAX = SAMPLE_MAX + (64 << 10)
 NAME_MAX = 64
@@ -38,10 +38,9 @@ _QUERY = [{"name": "quote", "in": "query", "schema": {"enum": ["1", "true"]},
            "description": "What it would cost, by `model` alone; nothing is made."},
           {"name": "cost", "in": "query", "schema": {"enum": ["1", "true"]}, "description": "usage.cost_micro_usd."},
           {"name": "Idempotency-Key", "in": "header", "description": "The same key and sample are one voice, for a day.",
-           "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[A-Za-z0-9._:-]+$"}}]
+           "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}}]
 _EXAMPLE = {"id": "voice_0196f0c2a3b47d0e8f1a2b3c4d5e6f7", "object": "audio.voice", "name": "Mine", "model": "tts",
             "status": "ready", "consent": "It is my own voice.", "created_at": 1_700_000_000, "error": None}
-_QUOTE = ours("VoiceQuote", {"object": {"const": "quote"}, "model": TEXT, "cost_micro_usd": COUNT})
 _TOLD = {"tags": ["Audio"], "errors": ("key",)}
 _ALL = {
     "get": {**_TOLD, "summary": "Your voices", "responses": answer(
@@ -51,7 +50,7 @@ _ALL = {
                             "`per_voice`, once, when the voice exists.", "parameters": _QUERY,
              "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}},
              "responses": answer(_MADE, "The voice", _EXAMPLE, status="201") | answer(
-                 _QUOTE, "With ?quote=1: its price", {"object": "quote", "model": "tts", "cost_micro_usd": 1_500_000})}}
+                 WORK_QUOTE, "With ?quote=1: its price", {"object": "quote", "model": "tts", "cost_micro_usd": 1_500_000})}}
 _EACH = {
     "get": {**_TOLD, "summary": "One voice", "errors": ("key", "voice"),
             "responses": answer(_VOICE, "The voice", _EXAMPLE)},
@@ -125,7 +124,7 @@ class Collection(VoicesHandler):
         key, account = self.caller
         sample = ask.files[0].data if ask.files else b""
         same = msgspec.json.encode([ask.slug, *ask.fields.values(), hashlib.sha256(sample).hexdigest()])
-        return Order(self.rid, key, account, "voice", "openai.voices", "/v1/audio/voices", ask, same,
+        return Order(self.rid, key, account, "voice", "openai.voices", PATH, ask, same,
                      repeat=self.request.headers.get("Idempotency-Key", ""),
                      show_cost=key.show_cost or self.get_query_argument("cost", "") in ("1", "true"))
 
