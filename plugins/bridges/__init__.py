@@ -27,7 +27,7 @@ from smartoken_plugins.bridges.messages_stream import MessagesSteps, MessagesWri
 from smartoken_plugins.bridges.responses import names_of
 from smartoken_plugins.bridges.responses_stream import ResponsesSteps, ResponsesWriter
 from smartoken_plugins.bridges.stream import BridgeStream
-from smartoken_plugins.bridges.turn import ITEMS
+from smartoken_plugins.bridges.turn import ITEMS, sound
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai.responses import fit
 
@@ -66,7 +66,10 @@ def _request(source: Side, target: Side, ask: Ask, upstream_name: str, quirks: M
             asked["tools"] = [tool for tool in asked["tools"]
                               if not isinstance(tool, dict) or tool.get("type") in OWN_TOOLS]
         turn = source.wire.read_request(asked)
+        sound(turn)
         body = target.wire.write_request(turn, upstream_name, stream, quirks)
+    except msgspec.DecodeError as error:   # a number that no JSON reader of ours can hold
+        raise read.bad(f"The body cannot be translated for this model: {error}.", code="invalid_json") from None
     except Refusal as refusal:
         if refusal.param == ITEMS:
             refusal.message = refusal.message.replace(f"'{ITEMS}'", f"'{source.items}'")

@@ -14,6 +14,8 @@ from smartoken.plugin import Refusal, Usage, refuse
 END, LENGTH, CALLS, FILTERED, SEQUENCE = "end", "length", "calls", "filtered", "sequence"
 """Why an answer stopped: by itself, at its limit, to have tools called, by a filter, at a stop sequence."""
 
+CHOICES = ("", "auto", "none", "required", "named")
+
 HINTS = frozenset({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key",
                    "prompt_cache_retention", "cache_control"})
 """Labels and wishes about caching, storing and speed: passed where the other wire knows them, else left out."""
@@ -195,6 +197,38 @@ def allow(turn: Turn, names: Iterable[str], mode: str) -> None:
 
 ITEMS = "@"
 """Stands in a refusal for the client's field that holds what was said, which a writer does not know."""
+
+
+_TEXTS = {cls: tuple((field.name, field.required) for field in msgspec.structs.fields(cls) if field.type is str)
+          for cls in (Message, Call, Result, Thought, Tool, Text, Refused, Image, File)}
+
+
+def sound(turn: Turn) -> None:
+    """Refusal 400 for a text that is none and the like: readers pass values on as they came, writers rely on them."""
+    for item in turn.items:
+        _check_texts(item, ITEMS)
+        for part in item.parts if isinstance(item, Message | Result) else ():
+            _check_texts(part, ITEMS)
+    for tool in turn.tools:
+        _check_texts(tool, "tools")
+        if not all(table is None or isinstance(table, dict) for table in (tool.schema, tool.format)):
+            raise refuse("invalid_request", f"'tools' holds a tool '{tool.name}' whose schema or format is no object.",
+                         param="tools")
+    if turn.choice not in CHOICES:
+        raise refuse("invalid_request", "'tool_choice' is none of auto, none, required and a tool of yours.",
+                     param="tool_choice")
+    for name, texts in (("system", turn.system), (turn.stop_field, turn.stop)):
+        if not all(type(text) is str for text in texts):
+            raise refuse("invalid_request", f"'{name}' holds a text that is none.", param=name)
+
+
+def _check_texts(value: Any, param: str) -> None:
+    """Fields of type str hold one; those with a default may be null."""
+    for name, required in _TEXTS[type(value)]:
+        held = getattr(value, name)
+        if type(held) is not str and (required or held is not None):
+            raise refuse("invalid_request", f"'{param}' holds a {type(value).__name__.lower()} whose '{name}' is no text.",
+                         param=param)
 
 
 def paired(items: list[Item]) -> list[Item]:

@@ -83,11 +83,12 @@ def _text(one: Offer) -> str:
 def _offer(model: Model) -> Offer:
     lines = tuple(_lines(model))
     return Offer(model, model.about.get("title") or model.slug, model.about.get("owned_by", ""),
-                 model.about.get("description", ""), lines, min((line.amount_u for line in lines if line.what in _UNIT),
+                 model.about.get("description", ""), lines, min((line.amount_u for line in lines if line.what in UNIT),
                                                                 default=lines[0].amount_u if lines else 0))
 
 
-_UNIT = frozenset({"Input", "Image", "Video", "Characters", "Audio"})
+# What models are compared by: the lines whose price is that of the type's unit.
+UNIT = frozenset({"Input", "Image", "Video", "Characters", "Audio"})
 
 
 def _lines(model: Model) -> list[Line]:

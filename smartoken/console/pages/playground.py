@@ -64,9 +64,10 @@ class NewKey(Mine):
 def facts(offer: shelf.Offer) -> str:
     """What the page's script must know of a model, as JSON."""
     model = offer.model
+    prices = {line.of: line.amount_u for line in offer.lines if line.what in shelf.UNIT}
     return json.dumps({"sizes": model.sizes, "ratios": model.ratios, "durations": model.durations,
                        "resolutions": list(model.price.video_second_u), "input_u": model.price.input_u,
-                       "output_u": model.price.output_u, "prices": {line.of: line.amount_u for line in offer.lines}})
+                       "output_u": model.price.output_u, "prices": prices})
 
 
 def routes(gateway: Any) -> list[tuple]:
