@@ -15,6 +15,7 @@ import logging
 import random
 import secrets
 import time
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -38,6 +39,7 @@ FIRST_DAYS, FIRST_S = 400, 20  # what `keep` looks through once, so soon after t
 KEEP_DAYS = 2                  # and after that: older spans were made in their time
 BODY_MAX = 8 << 20             # a document may have 16 MiB; sums that are larger are put together anew from smaller ones
 TOGETHER = 20_000              # sums of single rows in memory, before they are put together
+REMEMBERED = 50                # ranges of spans put together, of at most so many sums
 
 Rows = Callable[[Mapping[str, str], int, int], AsyncIterator[list[UsageRecord]]]
 
@@ -104,6 +106,7 @@ class Sums:
         self._kept = db[COLLECTION]
         self._rows, self._count, self._eras = rows, count, eras
         self._making = asyncio.Lock()              # many ask for the same at once
+        self._together: OrderedDict[tuple, tuple[dict[str, str], list[UsageSum]]] = OrderedDict()
 
     async def between(self, shelf: Shelf, begin_ms: int, end_ms: int) -> list[UsageSum]:
         """Sums of a shelf's rows of some days, not yet one for each combination of its fields."""
@@ -141,6 +144,20 @@ class Sums:
             await answer(self._kept.delete_many({"_id": {"$in": sorted(ids)}}))
 
     async def _of(self, shelf: Shelf, spans: Sequence[Span]) -> list[UsageSum]:
+        """The sums of some spans put together. As long as the same documents are there, they are not read again."""
+        key = shelf.name, tuple(spans)
+        marks = await self._marks(shelf, spans)
+        if key in self._together and self._together[key][0] == marks:
+            self._together.move_to_end(key)
+            return self._together[key][1]
+        found = await asyncio.to_thread(regroup, await self._each_of(shelf, spans), shelf.fields)
+        if len(marks) == len(spans) and len(found) <= TOGETHER:
+            self._together[key] = marks, found
+            if len(self._together) > REMEMBERED:
+                self._together.popitem(last=False)
+        return found
+
+    async def _each_of(self, shelf: Shelf, spans: Sequence[Span]) -> list[UsageSum]:
         kept = await self._read(shelf, spans)
         if len(kept) < len(spans):
             async with self._making:
