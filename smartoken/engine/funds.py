@@ -8,7 +8,7 @@ from smartoken.domain.money import P_PER_U, ceil_u
 from smartoken.engine.holds import Lease
 from smartoken.errors import Refusal, refuse
 
-SHORTEST_S, LONGEST_S = 5, 90          # a fill lasts this long at the account's rate of spending …
+SHORTEST_S, LONGEST_S = 5, 150         # a fill lasts this long at the account's rate of spending …
 TARGET, MOST = 50, 10                  # … as near as it can to a 50th of what is available, never above a 10th
 HOLDS = 8                              # and is good for some requests like the one that asked for it
 

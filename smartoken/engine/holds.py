@@ -11,14 +11,14 @@ from smartoken.domain.account import MAIN, State
 from smartoken.domain.hold import burning_order, split_cost
 from smartoken.domain.money import P_PER_U
 
-LOW = 40                       # percent of the last fill below which a lease asks for more
+LOW = 60                       # percent of the last fill below which a lease asks for more
 STOP_S = 30                    # no more holds this long before the lease expires
 
 
 class Lease:
     """What this process may spend for one account. `state` is the account's as of `seq`, the last entry we saw."""
 
-    __slots__ = ("acct", "amt", "born_us", "closing", "filled_p", "filling", "floor_u", "flushed", "flushes", "free",
+    __slots__ = ("acct", "amt", "born_us", "closing", "filled_p", "filled_rate_u", "filling", "floor_u", "flushed", "flushes", "free",
                  "grows", "holds", "id", "looked_us", "low_p", "orders", "orders_until_ms", "plain", "poor", "rate_u",
                  "rated_p", "seq", "slug", "spent", "state", "stop_us", "telling", "used_us")
 
@@ -38,7 +38,8 @@ class Lease:
         self.low_p = self.filled_p = 0
         self.stop_us = 0
         self.born_us = self.used_us = self.looked_us = now_us
-        self.rate_u = self.rated_p = 0
+        self.rate_u = self.rated_p = 0             # µUSD a second that it spends, as of late
+        self.filled_rate_u = 0                     # the rate at which it was filled last
         self.telling = asyncio.Lock()              # one flush or close of a lease at a time
 
     def adopt(self, state: State, seq: int, now_ms: int, now_us: int) -> bool:
@@ -65,6 +66,7 @@ class Lease:
         """It was just given so much; below LOW percent of that it will ask for more (but not from a poor account)."""
         if amount_u:
             self.filled_p = amount_u * P_PER_U
+        self.filled_rate_u = self.rate_u
         self.low_p = 0 if self.poor else self.filled_p * LOW // 100
 
     def order(self, slug: str, now_ms: int) -> list[str]:

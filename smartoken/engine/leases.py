@@ -2,6 +2,7 @@
 
 `place`, `extend` and `settle` are plain functions: nothing can come between check and take. Everything that talks to
 the ledger is a coroutine beside them: filling (one at a time per account), flushing the cumulative spend, closing.
+It is one file because all of it moves the same few tables.
 A lease has one owner for ever; its name is told to the journal before the ledger hears of it, so that whoever replays
 the journal can close it.
 """
@@ -17,10 +18,10 @@ from smartoken.domain.account import MAIN, Declined
 from smartoken.domain.catalog import Account
 from smartoken.domain.money import P_PER_U
 from smartoken.engine import beside, holds
-from smartoken.engine.funds import HOLDS, Span, fill, why_not
-from smartoken.engine.holds import Hold, Lease
+from smartoken.engine.funds import HOLDS, LONGEST_S, Span, fill, why_not
+from smartoken.engine.holds import LOW, Hold, Lease
 from smartoken.engine.ledger import Ledger
-from smartoken.errors import StoreAway, refuse
+from smartoken.errors import Refusal, StoreAway, refuse
 from smartoken.ports import Clock
 
 LASTS_MS = 600_000             # a lease expires so long after its last flush
@@ -65,6 +66,7 @@ class Leases:
         self._waiting_p: dict[str, int] = {}             # account: ceilings of those who wait for a fill
         self._tasks: set[asyncio.Task] = set()
         self._side = asyncio.Semaphore(SIDE_BY_SIDE)
+        self._away = False                               # the store did not answer the last fill
         self._numbers = itertools.count(1)
         self._turns = itertools.count(1)                 # orders those who wait and the fills they wait for
 
@@ -157,6 +159,8 @@ class Leases:
         acct = account.id
         least_p = span.least_p if span else ceiling_p
         running = self._fills.get(acct)
+        if self._away and self._fills:
+            raise _away()              # somebody is finding out whether the store is back; nobody else waits for that
         self._waiting_p[acct] = self._waiting_p.get(acct, 0) + ceiling_p
         try:
             if running is not None:
@@ -187,8 +191,7 @@ class Leases:
             if left_p > 0:
                 self._waiting_p[acct] = left_p
         if away:
-            raise refuse("upstream", "The account's balance cannot be read at the moment.", code="store_away",
-                         retry_after_s=2)
+            raise _away()
 
     def _filled(self, acct: str, task: asyncio.Task) -> None:
         self._fills.pop(acct, None)
@@ -218,6 +221,9 @@ class Leases:
 
         try:
             entry = await self._ledger.commit(acct, op, "lease" if fresh else "grow", change)
+        except StoreAway:
+            self._away = True
+            raise
         except Declined as declined:
             if fresh:
                 # The newest state declined it and its op is nowhere: this lease never came to be.
@@ -236,6 +242,7 @@ class Leases:
         if not lease.adopt(entry.state, entry.seq, now_ms, now_us):
             self._retire(lease)
         lease.filled(sum(entry.delta["amt"].values()))
+        self._away = False
 
     def _retire(self, lease: Lease) -> None:
         """No more holds from it; it is closed when the last one has settled and been shipped."""
@@ -255,7 +262,7 @@ class Leases:
                 await self.ready(account, lease.slug, need_p)
         except Exception as error:
             # Only ahead of need: whoever needs it in earnest will ask, and be told why not.
-            lease.low_p = 0
+            lease.low_p, lease.filled_rate_u = 0, lease.rate_u
             log.debug("lease %s was not refilled: %s", lease.id, error)
         finally:
             lease.filling = False
@@ -319,6 +326,7 @@ class Leases:
                     self._open.pop(lease.id, None)
                     return
                 lease.flushes += 1
+                self._away = False
                 # The answer to a repeated op may be an older flush than the one we asked for: then once more.
                 lease.flushed = dict(entry.delta["spent_p"])
                 if not lease.adopt(entry.state, entry.seq, now_ms, now_us):
@@ -344,6 +352,9 @@ class Leases:
             spent_p = sum(lease.spent.values())
             per_s = int((spent_p - lease.rated_p) / TICK_S / P_PER_U)
             lease.rate_u, lease.rated_p = (lease.rate_u * 7 + per_s) // 8, spent_p
+            if (lease.rate_u * 2 > lease.filled_rate_u * 3 and not lease.poor
+                    and lease.free[MAIN] < lease.rate_u * LONGEST_S * P_PER_U * LOW // 100):
+                lease.low_p = 2**62    # it was filled for a much slower account: with the next hold it asks for more
             if lease.spent != lease.flushed or self._intents.get(lease.acct) is lease:
                 continue
             idle = self._idle(lease, now_us)
@@ -393,3 +404,7 @@ class Leases:
         while pending := [*self._tasks, *(filling.task for filling in self._fills.values())]:
             await asyncio.gather(*pending, return_exceptions=True)
         await self.flush(self.cut(everything=True))
+
+
+def _away() -> Refusal:
+    return refuse("upstream", "The account's balance cannot be read at the moment.", code="store_away", retry_after_s=2)
