@@ -23,7 +23,7 @@ BACK_S = 10
 
 
 def prove(means: Means) -> Proof:
-    dark_s, rate, modes = (60, 300, MODES) if means.long else (6, 40, MODES[:1])
+    dark_s, rate, modes = (60, 100, MODES) if means.long else (6, 40, MODES[:1])
     server = means.server("mongo")
     between = Between(server.port)
     means.ends.callback(between.stop)
