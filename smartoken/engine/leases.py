@@ -327,6 +327,8 @@ class Leases:
                     return
                 lease.flushes += 1
                 self._away = False
+                if not lease.poor:         # a refill that failed while the store was away is due again
+                    lease.low_p = max(lease.low_p, lease.filled_p * LOW // 100)
                 # The answer to a repeated op may be an older flush than the one we asked for: then once more.
                 lease.flushed = dict(entry.delta["spent_p"])
                 if not lease.adopt(entry.state, entry.seq, now_ms, now_us):

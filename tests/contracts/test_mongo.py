@@ -9,7 +9,7 @@ from smartoken_plugins.mongo.store import open_mongo
 from smartoken.errors import ConfigError, StoreAway
 from smartoken.testing.store_suite import CHECKS, check, entry, record
 from tests.contracts.careful import Careful
-from tests.servers import Missing, running
+from tests.servers import Missing, required, running
 
 
 def run(url, main):
@@ -68,7 +68,7 @@ def test_what_was_answered_survives_sigkill_of_the_server(tmp_path, mongo_server
 
             run(f"{server.url}/x?serverSelectionTimeoutMS=500", main)
     except Missing as missing:
-        pytest.skip(f"this test ends a server of its own: {missing}")
+        (pytest.fail if required("mongo") else pytest.skip)(f"this test ends a server of its own: {missing}")
 
 
 def test_names_with_dots_and_dollars_are_data(mongo_url):

@@ -12,8 +12,9 @@ from smartoken.testing.process import UpstreamProcess
 from tests.harness import Gateway, until
 from tests.journeys import works_kit
 from tests.journeys.works_kit import FILM, PICTURE_U, SECOND_U, WIDE_U, call, fetch, film, jobs, maker, picture, probe
+from tests.servers import required
 
-needs_ffprobe = pytest.mark.skipif(shutil.which("ffprobe") is None, reason="ffprobe (Debian: ffmpeg) is not installed")
+needs_ffprobe = pytest.mark.skipif(shutil.which("ffprobe") is None and not required("ffprobe"), reason="ffprobe (Debian: ffmpeg) is not installed")
 
 # model: the play of its only channel
 FILMS = {

@@ -9,10 +9,11 @@ from smartoken.domain.media import is_key, key_of, sniff, type_of
 from smartoken.testing.film import mp4
 from smartoken.testing.picture import png, size_of
 from tests.journeys.works_kit import probe
+from tests.servers import required
 
 
 @pytest.mark.parametrize(("width", "height", "seconds"), [(1280, 720, 5), (1920, 1080, 3), (720, 1280, 10), (62, 34, 1)])
-@pytest.mark.skipif(shutil.which("ffprobe") is None, reason="ffprobe (Debian: ffmpeg) is not installed")
+@pytest.mark.skipif(shutil.which("ffprobe") is None and not required("ffprobe"), reason="ffprobe (Debian: ffmpeg) is not installed")
 def test_a_film_is_what_it_says(tmp_path, width, height, seconds):
     data = mp4(width, height, seconds, seed=3)
     codec, wide, high, length = probe(data, tmp_path)
