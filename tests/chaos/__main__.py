@@ -40,10 +40,15 @@ def main() -> int:
     for name in given.names or known:
         console.print(f"{name}: {claim(known[name])}", style="dim")
         started = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="chaos-") as folder, contextlib.ExitStack() as ends:
-            proof = known[name].prove(Means(not given.short, given.seed, Path(folder), ends))
+        try:
+            with tempfile.TemporaryDirectory(prefix="chaos-") as folder, contextlib.ExitStack() as ends:
+                proof = known[name].prove(Means(not given.short, given.seed, Path(folder), ends))
+        except Exception:              # the others are still to be run, and the table to be printed
+            console.print_exception()
+            proof = Proof("of it: it broke off", 0, 1)
         wrong += proof.wrong
         rows.append(_row(name, claim(known[name]), given.seed, proof, time.monotonic() - started))
+        console.print(f"{'✓' if not proof.wrong else '✗'} {rows[-1][3]}, {proof.wrong:,} wrong, {rows[-1][-1]}", style="dim")
         if given.write:
             _write(rows[-1:])
     table = Table(*(word for word in HEAD if word != "claim"))

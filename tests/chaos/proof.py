@@ -23,7 +23,7 @@ class Means:
     ends: contextlib.ExitStack
 
     def server(self, kind: str) -> Server:
-        """A new server ('mongo', 'redis') of its own. tests.servers.Missing."""
+        """A new server (of tests.servers.COMMANDS) of its own. tests.servers.Missing."""
         folder = self.folder / f"{kind}-{len(list(self.folder.iterdir()))}"
         folder.mkdir()
         return self.ends.enter_context(running(kind, folder))
@@ -41,7 +41,7 @@ class Proof:
     @property
     def upper(self) -> float:
         """The upper 95 % bound of the share that goes wrong: 3/N when none did, else a normal approximation."""
-        if not self.wrong:
+        if not self.wrong or not self.runs:
             return min(3 / max(self.runs, 1), 1.0)
         share = self.wrong / self.runs
         return min(share + 1.645 * (share * (1 - share) / self.runs) ** 0.5 + 0.5 / self.runs, 1.0)

@@ -47,10 +47,10 @@ def test_nobody_listens_and_not_opened():
     asyncio.run(main())
 
 
-def test_what_was_answered_survives_sigkill_of_the_server(tmp_path, mongo_server):
-    """`mongo_server` only tells whether there is one; this test needs one to kill."""
+@pytest.mark.parametrize("kind", ["mongo", "indexed"])
+def test_what_was_answered_survives_sigkill_of_the_server(kind, tmp_path):
     try:
-        with running("mongo", tmp_path) as server:
+        with running(kind, tmp_path) as server:
             async def main(store):
                 for seq in range(1, 40):
                     await store.append(entry("a", seq, f"op:{seq}"))
@@ -68,7 +68,7 @@ def test_what_was_answered_survives_sigkill_of_the_server(tmp_path, mongo_server
 
             run(f"{server.url}/x?serverSelectionTimeoutMS=500", main)
     except Missing as missing:
-        (pytest.fail if required("mongo") else pytest.skip)(f"this test ends a server of its own: {missing}")
+        (pytest.fail if required(kind) else pytest.skip)(f"this test ends a server of its own: {missing}")
 
 
 def test_names_with_dots_and_dollars_are_data(mongo_url):

@@ -2,7 +2,11 @@
 
 A URL in the environment wins; else a server on PATH; else the one that `python -m tests.servers install` put into
 .cache/ or that came with the test extra. What is missing is a skip that says what to do, and a failure when
-SMARTOKEN_TEST_REQUIRE (a comma-separated list: mongo, redis) names it.
+SMARTOKEN_TEST_REQUIRE (a comma-separated list: mongo, indexed, redis) names it.
+
+Two servers speak MongoDB's wire, since neither is all of it. `mongo`: FerretDB 1.x on SQLite, whose updates are not
+atomic, a good adversary; but it looks through all of a collection for whatever is not one `_id`. `indexed`: SecantusDB
+over WiredTiger, MongoDB's own storage, which uses indexes and presents itself as a replica set. A mongod on PATH is both.
 """
 
 import contextlib
@@ -26,7 +30,7 @@ class Missing(Exception):
     """No server of this kind here; says what to do."""
 
     def __init__(self, kind: str, what: str):
-        remedy = ("`pip install secantusdb`, or put mongod on PATH" if kind == "indexed" else
+        remedy = ("run `python -m tests.servers install`" if kind == "indexed" else
                   f"run `python -m tests.servers install` (it needs Go for FerretDB), or set {URLS[kind]}"
                   if kind in URLS else f"install {kind} with your system's package manager")
         super().__init__(f"no {what}: {remedy}")
@@ -95,13 +99,12 @@ def mongo_command(folder: Path, port: int) -> list[str]:
 
 
 def indexed_command(folder: Path, port: int) -> list[str]:
-    """The same of one whose indexes are used: FerretDB 1.x on SQLite looks through all of a collection for whatever is
-    not an `_id`. SecantusDB keeps documents in WiredTiger, as MongoDB does. Missing."""
+    """The same of one whose indexes are used. Missing."""
     if mongod := find("mongod"):
         return [mongod, "--dbpath", str(folder), "--port", str(port), "--bind_ip", "127.0.0.1"]
     if (server := find("secantusd-py")) is None:
         raise Missing("indexed", "MongoDB server with indexes")
-    return [server, "--standalone", "--storage-path", str(folder), "--port", str(port), "--cache-size", "1GB"]
+    return [server, "--storage-path", str(folder), "--port", str(port), "--cache-size", "1GB"]
 
 
 def redis_command(folder: Path, port: int) -> list[str]:

