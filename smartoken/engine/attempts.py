@@ -14,6 +14,7 @@ from smartoken.engine import admission, composite, routing
 from smartoken.engine.client import NOTHING, header
 from smartoken.engine.endpoint import head_for
 from smartoken.engine.health import rest_s
+from smartoken.engine.masking import masked_failure
 from smartoken.errors import Refusal, refuse
 from smartoken.plugin.types import CALLER, CREDENTIAL, ELSEWHERE, Failure
 from smartoken.upstream.origin import header_line
@@ -111,6 +112,7 @@ def _header_lines(call: Any, asked: Mapping[bytes, bytes]) -> bytes:
 def failed(call: Any, meaning: str, failure: Failure) -> None:
     """Before anything was committed: the next channel, or the end."""
     gateway, now_us = call.gateway, call.gateway.clock.mono_us()
+    failure = masked_failure(call.route.channel, failure)
     renew = call.route.channel.provider.renew
     if meaning == CREDENTIAL and renew is not None and call.renewal is None and not call.left:
         call.attempted("renewing")

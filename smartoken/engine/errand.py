@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from smartoken.domain.catalog import Channel
 from smartoken.engine.endpoint import USER_AGENT
+from smartoken.engine.masking import masked_body
 from smartoken.plugin.types import Maker, Outgoing
 from smartoken.upstream.exchange import Exchange
 from smartoken.upstream.origin import Limits, Origin, render_head
@@ -74,4 +75,4 @@ async def send(pool: Pool, channel: Channel, maker: Maker, outgoing: Outgoing, f
         await collector.ended
     finally:
         exchange.abort()
-    return Reply(collector.status, collector.headers, b"".join(collector.parts))
+    return Reply(collector.status, collector.headers, masked_body(channel, b"".join(collector.parts)))

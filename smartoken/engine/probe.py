@@ -12,6 +12,7 @@ from typing import Any
 from smartoken.engine.compile import compile_snapshot
 from smartoken.engine.endpoint import endpoint_of
 from smartoken.engine.health import meaning_of
+from smartoken.engine.masking import masked
 from smartoken.errors import ConfigError
 from smartoken.plugin.types import RETRY, Failure
 
@@ -110,12 +111,10 @@ def _told(channel: Any, wire: Any, ask: Any, upstream_name: str, listener: _List
     if failure is not None and not meaning:
         meaning = meaning_of(channel.provider, listener.status, failure)
     text = data[:SHOWN].decode("utf-8", "replace")
-    secret = channel.credential.rpartition(" ")[2]     # a plugin may put an account's name before it
     return {"ok": failure is None, "channel": channel.name, "wire": wire.name, "model": upstream_name,
             "url": channel.base_url + channel.wires[wire.name], "status": listener.status, "steps": listener.steps,
-            "failure": "" if failure is None else failure.message or failure.code or "refused",
+            "failure": "" if failure is None else masked(channel, failure.message) or failure.code or "refused",
             "code": "" if failure is None else failure.code or failure.type, "meaning": meaning,
             "usage": None if usage is None else {"input": usage.input, "output": usage.output,
                                                  "cache_read": usage.cache_read},
-            # An upstream that echoes our credential must not show it to whoever may test channels.
-            "answer": text.replace(secret, "…") if secret else text}
+            "answer": masked(channel, text)}

@@ -23,6 +23,7 @@ from smartoken.engine.bridged import BridgedReader
 from smartoken.engine.client import HEARS_NOTHING, JSON, NOBODY, NOTHING, SSE, Client, header, refusal_headers
 from smartoken.engine.funds import Span
 from smartoken.engine.health import meaning_of
+from smartoken.engine.masking import masked
 from smartoken.errors import Refusal, refuse
 from smartoken.plugin.types import CALLER, RETRY, Failure, Look, Told
 
@@ -365,7 +366,7 @@ class Call:
         self.attempted("broken")
         settle.finish(self, "broken", self.reader.usage(), self.counted)
         self._end_badly(refuse("upstream", "The upstream broke off its answer.", code="upstream_broke_off"))
-        log.info("%s: channel %s broke off: %s", self.rid, self.route.channel.name, why)
+        log.info("%s: channel %s broke off: %s", self.rid, self.route.channel.name, masked(self.route.channel, why))
 
     def _end_badly(self, refusal: Refusal) -> None:
         """The last words of a started stream; where its wire has none for that, the connection is cut."""

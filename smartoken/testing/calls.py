@@ -23,6 +23,12 @@ class Call:
         """The target without its query."""
         return self.target.partition("?")[0]
 
+    @property
+    def credential(self) -> str:
+        """What it showed to be let in, without a scheme before it."""
+        shown = (value for name, value in self.headers if name in (b"authorization", b"x-api-key", b"x-goog-api-key"))
+        return next(shown, b"").decode("latin-1").rpartition(" ")[2]
+
 
 @dataclass(slots=True)
 class Script:

@@ -32,7 +32,7 @@ class Play:
     status: int = 200
     type: str = ""               # default: the row of REFUSALS
     code: str = ""
-    message: str = ""
+    message: str = ""            # `{key}` in it is the credential that the call showed
     retry_after: str = ""        # seconds as they are sent; `date` for an HTTP date two seconds ahead
     error: str = "openai"        # the body's shape: openai, zhipu (code only), openrouter (numeric code), flat
     # answers that are none: see spoil.py

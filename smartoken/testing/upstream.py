@@ -16,7 +16,7 @@ import re
 import secrets
 import sys
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -180,7 +180,10 @@ class Upstream:
                         self.scripts.remove(script)
                     break
         call.plays = plays
-        return parse(plays), lasting
+        play = parse(plays)
+        if "{key}" in play.message:
+            return replace(play, message=play.message.replace("{key}", call.credential)), False
+        return play, lasting
 
     def _refuse(self, status: str, message: str) -> tuple[Play, Answer, str]:
         play = parse(f"{status}?message={quote(message)}")
