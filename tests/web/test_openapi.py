@@ -251,3 +251,24 @@ def test_a_real_answer_is_as_it_is_said(gateway, http, document, holds, method, 
             holds(got.json(), content["schema"])
         else:
             assert got.content
+
+
+@pytest.fixture(scope="module")
+def stranger(gateway):
+    key = gateway.client("stranger", "100").key
+    with httpx.Client(base_url=gateway.url, headers={"Authorization": f"Bearer {key}"}, timeout=60) as http:
+        yield http
+
+
+@pytest.mark.parametrize(("method", "path"), [call for call in CALLS if "{id}" in call[1]], ids=lambda part: part)
+def test_what_is_another_account_s_is_not_there(http, stranger, method, path):
+    """It looks like what nobody has, and stays as it was."""
+    id = fresh(http, path)
+    nobody_s = id[:-4] + ("0000" if id[-4:] != "0000" else "1111")
+    told = []
+    for one in (id, nobody_s):
+        got = stranger.request(method, path.replace("{id}", one))
+        assert got.status_code == 404, got.text
+        told.append(got.text.replace(one, "{id}").replace(got.headers["x-request-id"], ""))
+    assert told[0] == told[1]
+    assert http.get(path.partition("{id}")[0] + id).status_code == 200
