@@ -149,7 +149,7 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
     await gateway.jobs.open()
     stack.push_async_callback(gateway.jobs.close)
     reaper = Reaper(store, ledger, leases, name, clock, (gateway.vouchers.finish, gateway.keyed.sweep, Pruner(store, ledger, clock).some))
-    for work in (leases.run, shipper.run, reaper.run, partial(orphans, root, node, store, ledger),
+    for work in (leases.run, shipper.run, reaper.beats, reaper.run, partial(orphans, root, node, journal, store, ledger),
                  partial(measure, gateway), watch_lag, partial(figures.tell, gateway)):
         stack.push_async_callback(ended, asyncio.create_task(kept(work)))
     return gateway
@@ -215,10 +215,11 @@ async def own_remains(journal: Journal, store: Counted, ledger: Ledger) -> None:
         log.warning("replayed the journal: %s", report)
 
 
-async def orphans(root: Path, node: str, store: Counted, ledger: Ledger) -> None:
-    """Bring home, now and then, what dead neighbours left."""
+async def orphans(root: Path, node: str, journal: Journal, store: Counted, ledger: Ledger, every_s: float = ORPHANS_S) -> None:
+    """Bring home, now and then, what dead neighbours left, and what our start could not."""
     while True:
-        await asyncio.sleep(ORPHANS_S)
+        await asyncio.sleep(every_s)
+        await own_remains(journal, store, ledger)
         try:
             for report in await replay_neighbours(root, store, ledger, node):
                 log.warning("replayed a dead neighbour's journal: %s", report)
