@@ -10,7 +10,8 @@ Quirks that a bridge reads, on the channel or the provider:
     default_max_tokens   to messages: the limit where the client names none
     hosted_tools         "drop": tools that the client's own provider would run (web_search, which Codex always offers)
                          are not offered to the model; without it a request with one is refused
-    drop, default, set   as in wire_openai/body.py; developer_role and stream_only as in wire_openai/responses.py
+    drop, default, set, own_temperature, developer_role, stream_only
+                         as in wire_openai/body.py and wire_openai/responses.py
 """
 
 import time
@@ -61,7 +62,7 @@ def _request(source: Side, target: Side, ask: Ask, upstream_name: str, quirks: M
                        code="unsupported_path")
     stream = ask.stream or bool(quirks.get("stream_only"))
     try:
-        asked = _decode(ask.body)
+        asked = {name: _decode(value) for name, value in read.chosen(ask, quirks).items()}
         if quirks.get("hosted_tools") == "drop" and isinstance(asked.get("tools"), list):
             asked["tools"] = [tool for tool in asked["tools"]
                               if not isinstance(tool, dict) or tool.get("type") in OWN_TOOLS]

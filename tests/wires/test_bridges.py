@@ -15,6 +15,7 @@ from smartoken_plugins.bridges.turn import Call, Image, Message, Result, Text, T
 from smartoken_plugins.wire_anthropic import messages as messages_wire
 from smartoken_plugins.wire_openai import chat as chat_wire
 from smartoken_plugins.wire_openai import responses as responses_wire
+from smartoken_plugins.wire_solquir import chat as solquir
 
 from smartoken.errors import Refusal
 from smartoken.testing.answers import plain_talk
@@ -386,3 +387,12 @@ def test_results_stand_behind_their_calls_and_missing_ones_are_made():
     assert [message["role"] for message in sent["messages"]] == ["user", "assistant", "tool", "tool"]
     assert [message["tool_call_id"] for message in sent["messages"][2:]] == ["a", "b"]
     assert isinstance(chat.read_request(sent).items[-1], Result)
+
+
+def test_a_default_of_ours_is_not_sent_where_the_upstream_wants_none():
+    asked = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+    bridge = BRIDGES["openai.chat", "openai.responses"]
+    for given, quirks, sent in (({}, {}, 0.7), ({}, {"own_temperature": True}, None), ({"temperature": 1}, {"own_temperature": True}, 1)):
+        ask = solquir.peek(json.dumps(asked | given).encode())
+        assert json.loads(bridge.request(ask, "up", quirks)).get("temperature") == sent
+        assert json.loads(solquir.body(ask, "up", quirks)).get("temperature") == sent
