@@ -177,7 +177,8 @@ class Call:
         outer = None
         if self.show_cost or not self.ask.usage_wanted:  # the bridge always tells usage; this keeps it back
             outer = self.wire.reader(self.ask, quirks, self.show_cost)
-        return BridgedReader(self.wire_up.reader(self.ask, quirks, False), bridge.stream(self.ask), outer)
+        return BridgedReader(self.wire_up.reader(self.ask, quirks, False), bridge.stream(self.ask), outer,
+                             self.show_cost)
 
     def on_data(self, data: bytes) -> None:
         """Some of its body, as it was read from the socket."""

@@ -392,7 +392,8 @@ def test_results_stand_behind_their_calls_and_missing_ones_are_made():
 def test_a_default_of_ours_is_not_sent_where_the_upstream_wants_none():
     asked = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
     bridge = BRIDGES["openai.chat", "openai.responses"]
-    for given, quirks, sent in (({}, {}, 0.7), ({}, {"own_temperature": True}, None), ({"temperature": 1}, {"own_temperature": True}, 1)):
-        ask = solquir.peek(json.dumps(asked | given).encode())
+    own = {"own_temperature": True}
+    for said, quirks, sent in (({}, {}, 0.7), ({}, own, None), ({"temperature": 1}, own, 1)):
+        ask = solquir.peek(json.dumps(asked | said).encode())
         assert json.loads(bridge.request(ask, "up", quirks)).get("temperature") == sent
         assert json.loads(solquir.body(ask, "up", quirks)).get("temperature") == sent
