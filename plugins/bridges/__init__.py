@@ -15,7 +15,7 @@ Quirks that a bridge reads, on the channel or the provider:
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
@@ -41,18 +41,20 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One wire: its files, what fits its bodies to a provider, and its field for what was said."""
+    """One wire: its files, what fits its bodies to a provider, its field for what was said, and of a request's fields
+    the names of tools whose calls must be turned back."""
 
     wire: ModuleType
     steps: type
     writer: type
     fit: Any
     items: str
+    names: Callable[[Mapping[str, Any]], Mapping[str, tuple[str, str, bool]]]
 
 
-SIDES = (Side(chat, ChatSteps, ChatWriter, read.adjusted, "messages"),
-         Side(responses, ResponsesSteps, ResponsesWriter, fit, "input"),
-         Side(messages, MessagesSteps, MessagesWriter, read.adjusted, "messages"))
+SIDES = (Side(chat, ChatSteps, ChatWriter, read.adjusted, "messages", names_of),
+         Side(responses, ResponsesSteps, ResponsesWriter, fit, "input", names_of),
+         Side(messages, MessagesSteps, MessagesWriter, read.adjusted, "messages", lambda fields: {}))
 
 
 def _request(source: Side, target: Side, ask: Ask, upstream_name: str, quirks: Mapping[str, Any]) -> bytes:
@@ -81,11 +83,11 @@ def _request(source: Side, target: Side, ask: Ask, upstream_name: str, quirks: M
 
 def _answer(source: Side, target: Side, data: bytes, ask: Ask) -> bytes:
     reply = target.wire.read_answer(_decode(data))
-    return msgspec.json.encode(source.wire.write_answer(reply, int(time.time()), ask.slug, names_of(ask.fields)))
+    return msgspec.json.encode(source.wire.write_answer(reply, int(time.time()), ask.slug, source.names(ask.fields)))
 
 
 def _stream(source: Side, target: Side, ask: Ask) -> BridgeStream:
-    return BridgeStream(target.steps(), source.writer(ask, names_of(ask.fields)))
+    return BridgeStream(target.steps(), source.writer(ask, source.names(ask.fields)))
 
 
 @hookimpl

@@ -397,3 +397,16 @@ def test_a_default_of_ours_is_not_sent_where_the_upstream_wants_none():
         ask = solquir.peek(json.dumps(asked | said).encode())
         assert json.loads(bridge.request(ask, "up", quirks)).get("temperature") == sent
         assert json.loads(solquir.body(ask, "up", quirks)).get("temperature") == sent
+
+
+@pytest.mark.parametrize("target", ["openai.chat", "openai.responses"])
+def test_the_words_custom_and_namespace_may_stand_in_a_messages_clients_tools(target):
+    schema = {"type": "object", "properties": {"namespace": {"type": "string"}, "kind": {"enum": ["custom"]}}}
+    tools = [{"name": "f", "input_schema": schema}, {"type": "custom", "name": "g", "custom": {}, "input_schema": schema}]
+    ask = WIRES["anthropic.messages"].peek(json.dumps({
+        "model": "m", "max_tokens": 99, "messages": [{"role": "user", "content": "x"}], "tools": tools}).encode())
+    sent = json.loads(BRIDGES["anthropic.messages", target].request(ask, "up", {}))
+    reply = json.loads(BRIDGES["anthropic.messages", target].answer(answers_of(target, "ok?tools=1", False, sent), ask))
+    _, stream = stream_through("anthropic.messages", target, ask, answers_of(target, "ok?tools=1", True, sent), [])
+    for message in (reply, json.loads(messages_wire.gather(stream))):
+        assert [(block["type"], block["name"]) for block in message["content"]] == [("tool_use", "f")]
