@@ -17,8 +17,9 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
+from smartoken.engine.client import Client
 from smartoken.engine.refunds import find_record
 from smartoken.errors import Refusal, StoreAway, refuse
 from smartoken.ports import Clock, Store
@@ -37,18 +38,6 @@ RUNNING, DONE = "running", "done"
 COLLECTION = "idempotency"
 
 log = logging.getLogger("smartoken.idempotency")
-
-
-class Client(Protocol):
-    """Whoever is answered: engine.client.Client."""
-
-    def answer(self, status: int, content_type: bytes, body: bytes, extra: bytes = b"") -> None: ...
-
-    def start(self, status: int, content_type: bytes, extra: bytes = b"") -> None: ...
-
-    def write(self, data: bytes) -> None: ...
-
-    def finish(self) -> None: ...
 
 
 class Recording:
@@ -135,6 +124,15 @@ class Recording:
         for client in clients:
             client.finish()
         self._calls.ended(self, self._kept())
+
+    def abort(self) -> None:
+        """It broke off where nothing more can be said: nobody may take what there is for the whole, so none of it is
+        kept, and the same key may try again."""
+        self.over = True
+        clients, self._clients = self._clients, []
+        for client in clients:
+            client.abort()
+        self._calls.ended(self, None)
 
     def _kept(self) -> dict[str, Any]:
         status, content_type, extra = self._head
