@@ -160,6 +160,16 @@ def test_a_call_whose_process_died_is_not_made_again_if_it_cost_anything(gateway
     assert sum(b"bereaved" in seen["body"] for seen in upstream.seen()) == 1
 
 
+def test_audio_is_the_same_again(gateway):
+    client = gateway.client("again-aloud")
+    answers = [asyncio.run(post(gateway, client, "k", SPEAK, SPEECH)) for _ in range(6)]
+    assert [(status, data) for status, _, data in answers] == [(200, MP3_FRAME * 4)] * 6
+    assert [answer[1].get("Idempotency-Replayed") for answer in answers] == [None] + ["true"] * 5
+    assert {answer[1]["Content-Type"] for answer in answers} == {"audio/mpeg"}
+    until(lambda: gateway.records(client), "the record")
+    assert len(gateway.records(client)) == 1, "charged once"
+
+
 def test_audio_that_breaks_off_frees_its_key(gateway, upstream):
     """Nothing can be said in the midst of audio, so all who listen are cut off; the next try is a call of its own."""
     client = gateway.client("hoarse")
