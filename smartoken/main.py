@@ -58,7 +58,7 @@ log = logging.getLogger("smartoken")
 
 METRICS_S = 5
 ORPHANS_S = 30           # how often journals of dead neighbours are looked for
-SETTLE_S = 5             # after the drain, for calls whose client left
+SETTLE_S = 5             # after the drain, for calls whose client left; the supervisor waits for this, too
 
 
 def run(conf: Conf, index: int, ready: Callable[[], None]) -> None:
