@@ -1,6 +1,7 @@
 """Where a secret comes from: `env:NAME` or `file:path`. One resolver for conf, the catalog and the plugins."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from smartoken.domain.documents import SECRET_REFS
@@ -19,6 +20,28 @@ def resolve(ref: str) -> str:
                           "put it into a variable or a file and name that.")
     rest = rest.strip()
     return _from_env(rest) if kind == "env" else _from_file(rest)
+
+
+def is_ours(ref: str, folder: Path, own: Iterable[str]) -> bool:
+    """Whether a reference leads to what is the gateway's own: a file in its data folder, where the key ring is, or what
+    its configuration names itself (`own`, references). Another text than a reference is not."""
+    kind, target = _target(ref)
+    if (kind, target) in map(_target, own):
+        return kind in SECRET_REFS
+    return kind == "file:" and Path(target).is_relative_to(_real(str(folder)))
+
+
+def _target(ref: str) -> tuple[str, str]:
+    """('env:', its name) or ('file:', where it really is)."""
+    kind, _, rest = ref.partition(":")
+    return f"{kind}:", str(_real(rest.strip())) if kind == "file" else rest.strip()
+
+
+def _real(path: str) -> Path:
+    try:
+        return Path(os.path.realpath(os.path.expanduser(path)))
+    except ValueError:                 # no path at all, such as one with a NUL
+        return Path(path)
 
 
 def _from_env(name: str) -> str:

@@ -51,6 +51,8 @@ def test_money_and_secrets_ask_again_and_everything_else_goes_on(console, stale)
     refused(person.api("PUT", "/channels/proof", {"channel": channel, "rev": 0, "credential": "sk-proof"}))
     assert person.api("GET", f"/accounts/{acct}").json()["balance_u"] == 0
     assert person.api("PUT", "/channels/proof", {"channel": channel, "rev": 0}).status_code == 200
+    for more in ({"proxy": "http://127.0.0.1:9"}, {"settings": {"stream_only": True}}):
+        refused(person.api("PUT", "/channels/proof", {"channel": {**channel, **more}, "rev": 1}))
     assert person.api("GET", "/models").status_code == 200
 
     wrong = person.api("POST", "/me/proof", {"password": "wrong horse battery"})
