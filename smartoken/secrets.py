@@ -40,12 +40,15 @@ def _target(ref: str) -> tuple[str, str]:
 def _real(path: str) -> Path:
     try:
         return Path(os.path.realpath(os.path.expanduser(path)))
-    except ValueError:                 # no path at all, such as one with a NUL
+    except ValueError:                 # a NUL in it, or half a character
         return Path(path)
 
 
 def _from_env(name: str) -> str:
-    value = os.environ.get(name)
+    try:
+        value = os.environ.get(name)
+    except ValueError:                 # half a character
+        raise ConfigError("env: is followed by what cannot be the name of a variable.") from None
     if value is None:
         raise ConfigError(f"env:{name}: the environment variable {name} is not set; "
                           "export it for the process that serves, then start it again.")
@@ -57,12 +60,14 @@ def _from_env(name: str) -> str:
 
 def _from_file(path: str) -> str:
     try:
-        value = Path(path).expanduser().read_text(encoding="utf-8").strip()
+        value = Path(os.path.expanduser(path)).read_text(encoding="utf-8").strip()
     except OSError as error:
         raise ConfigError(f"file:{path}: cannot be read ({error.strerror}); write the secret into that file and let "
                           "the process that serves read it.") from None
     except UnicodeDecodeError:
         raise ConfigError(f"file:{path}: is not UTF-8 text; write the secret into it as plain text.") from None
+    except ValueError:                 # a NUL in it, or half a character
+        raise ConfigError("file: is followed by what cannot be the path of a file.") from None
     if not value:
         raise ConfigError(f"file:{path}: the file is empty; write the secret into it, or remove the reference.")
     return value
