@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field
 from smartoken.domain.documents import AccountDoc, Count, Name, from_store
 from smartoken.domain.money import show_u, usd_to_u
 from smartoken.domain.pricing import Micro
+from smartoken.engine.changes import Conflict
 from smartoken.engine.issue import create_account
 from smartoken.engine.ledger import Balance, balance_of
 from smartoken.errors import Refusal, refuse
@@ -108,6 +109,9 @@ async def get_account(desk: Desk, id: str) -> dict[str, Any]:
 
 
 async def create(desk: Desk, body: AccountBody) -> dict[str, Any]:
+    """An overdraft is money lent: refusals 403 without `money.write`, 401 `prove_again` (see POST /me/proof)."""
+    if body.overdraft_u:
+        _lends(desk)
     if body.id:
         decode(_Id, {"id": body.id}, "the new account")
     fields = body.model_dump(exclude={"name", "id"})
@@ -121,12 +125,22 @@ class _Id(Strict):
 
 
 async def change(desk: Desk, id: str, body: AccountChange) -> dict[str, Any]:
+    """Another overdraft takes what it takes to make an account with one."""
     old = await _stored(desk, id)
+    if body.overdraft_u is not None and body.overdraft_u != old.get("overdraft_u", 0):
+        _lends(desk)
+    if body.rev != old["rev"]:
+        raise Conflict(f"accounts '{id}' is at revision {old['rev']}, not {body.rev}; read it again")
     fields = body.model_dump(exclude={"rev"}, exclude_none=True)
     doc = decode(AccountDoc, {**from_store(AccountDoc, old).model_dump(), **fields}, "the account")
     new = await desk.gateway.catalog.put("accounts", doc, body.rev)
     await desk.audit("accounts.change", f"accounts/{id}", old, new)
     return await _row(desk, new)
+
+
+def _lends(desk: Desk) -> None:
+    desk.demand("money.write")
+    desk.proved()
 
 
 async def topup(desk: Desk, id: str, body: TopupBody) -> dict[str, Any]:
