@@ -59,7 +59,7 @@ class Edit(Page):
             self.go(_url(saved["slug"]), "saved")
             return
         self.set_status(refusal.status)
-        self._show({**old, **fields}, {**_typed(form)}, not slug, refusal)
+        self._show({**old, **fields, "rev": form.number("rev")}, _typed(form), not slug, refusal)
 
     async def _save(self, form: Form, fields: dict[str, Any]) -> dict[str, Any]:
         body = decode(models.ModelBody, {"model": fields, "rev": form.number("rev"), "confirm": form.flag("confirm")},
@@ -69,7 +69,7 @@ class Edit(Page):
     def _show(self, model: dict[str, Any], prices: dict[str, Any], new: bool, refusal: Any = None) -> None:
         self.render("model.html", title=model["slug"] or self.locale.translate("New model"), model=model, prices=prices,
                     new=new, refusal=refusal, types=TYPES, examples=model.get("examples", []),
-                    settings=as_json(model["settings"]))
+                    settings=as_json(model["settings"]), now_at=_url(model["slug"]))
 
 
 class Check(Page):
