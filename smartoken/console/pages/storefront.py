@@ -97,7 +97,7 @@ class Listing(Page):
         sold = (await self.ask(models.list_models(self.desk)))["models"]
         self.render("storefront_edit.html", title=row["title"] or self.locale.translate("New listing"), row=row,
                     new=new, refusal=refusal, categories=[("", "…"), *((one["slug"], one["title"]) for one in shelves)],
-                    models=[("", "…"), *((one["slug"], one["slug"]) for one in sold)],
+                    models=[one["slug"] for one in sold],
                     now_at=link("storefront", "listings", row["slug"]))
 
 
