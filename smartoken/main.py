@@ -44,7 +44,6 @@ from smartoken.engine.vouchers import Vouchers
 from smartoken.errors import StoreAway
 from smartoken.plugin import loader
 from smartoken.plugin.host import Host
-from smartoken.secrets import resolve
 from smartoken.upstream.pool import Pool
 from smartoken.web.app import found_routes, make_app, parted
 from smartoken.web.door import Door, HotPaths
@@ -122,7 +121,7 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
     stack.push_async_callback(keys.close)
     sealer = open_ring(conf.data_folder, conf.secrets.key_ring)
     snapshots = SnapshotKeeper(store, registry, sealer, conf.data_folder, listeners=(keys.apply,),
-                               secret=lambda ref: host.secret(ref) or resolve(ref))
+                               secret=host.secret)
     people = People(store, sealer, limiter, clock, conf.data_folder)
     stack.callback(people.close)
     pool = Pool()

@@ -69,7 +69,10 @@ def smartoken_models(provider: Provider) -> Iterable[Mapping[str, Any]] | None:
 @hookspec(firstresult=True)
 def smartoken_secret(ref: str) -> str | None:
     """The secret behind a channel's credential `vault:…`, where all after the colon is its own to read; None when it
-    is another vault's. The first answer counts. At start and when a credential changes.
+    is another vault's. The first answer counts, in the order of `enabled`; what it raises is shown as the channel's
+    problem, and the others go on. For every active channel with such a credential at the start, at every change of the
+    catalog, once a minute and at a test call, on the event loop: answer from memory, and fetch in `smartoken_open` or a
+    task of your own.
     """
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.harness import Gateway, channel, model
+from tests.harness import Gateway, channel, model, until
 
 SAY = [{"role": "user", "content": "Say something."}]
 HEAD = "from pathlib import Path\nfrom smartoken.plugin import *\n\n"
@@ -52,3 +52,18 @@ def smartoken_gates(): return [gate]
         assert (status, body["error"]["code"]) == (500, "internal_error") and "gate" not in body["error"]["message"]
         assert f"the gate 'gate' gave {given}, where None or a Refusal belongs" in gateway.tail()
     assert [row.model for row in gateway.check_books(client)] == ["m"]
+
+
+def test_a_failing_vault_stops_only_the_channels_of_its_own(serving, upstream_process):
+    gateway = serving(mine="""
+@hookimpl
+def smartoken_secret(ref):
+    raise OSError("the vault is sealed")
+""", tables=[model("sealed"), channel("locked", upstream_process.at("locked"), {"sealed": "x"}, credential="vault:x")])
+    client = gateway.client("buyer")
+    assert ask(gateway, client)[0] == 200
+    assert ask(gateway, client, "sealed")[0] != 200
+    assert "channel 'locked': plugin 'mine'" in gateway.tail() and "OSError: the vault is sealed" in gateway.tail()
+    more = (model("late"), channel("d", upstream_process.at("d"), {"late": "x"}))
+    gateway.apply(*more, name="more.toml")
+    until(lambda: ask(gateway, client, "late")[0] == 200, "a model that was added beside it")
