@@ -1,5 +1,6 @@
 """The loaded plugins and their life: open in order, close in reverse, and the hooks that are called while running."""
 
+import asyncio
 import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,8 @@ from smartoken.errors import ConfigError
 from smartoken.plugin.registry import Registry
 from smartoken.plugin.types import Provider
 from smartoken.secrets import resolve
+
+USAGE_S = 30             # for one plugin to take one batch of usage
 
 log = logging.getLogger("smartoken.plugin")
 
@@ -72,11 +75,18 @@ class Host:
             except Exception:
                 log.exception("plugin '%s': hook smartoken_close failed", plugin.name)
 
+    @property
+    def listens(self) -> bool:
+        """Whether a plugin wants to be told of usage."""
+        return any("smartoken_usage" in plugin.hooks for plugin in self.plugins)
+
     async def usage(self, records: Sequence[UsageRecord]) -> None:
-        """Tell the plugins of stored usage; a failure is logged with the plugin's name."""
+        """Tell the plugins of stored usage, one after the other; a failure, or more than USAGE_S, is logged with the
+        plugin's name."""
         for plugin in self.plugins:
             try:
-                await plugin.call_async("smartoken_usage", records=records)
+                async with asyncio.timeout(USAGE_S):
+                    await plugin.call_async("smartoken_usage", records=records)
             except Exception:
                 log.exception("plugin '%s': hook smartoken_usage failed", plugin.name)
 

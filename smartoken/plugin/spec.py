@@ -97,8 +97,9 @@ def smartoken_commands(cli: Any, books: Any) -> None:
 
 @hookspec
 def smartoken_usage(records: Sequence[UsageRecord]) -> None:
-    """Finished requests, just stored; each comes at least once, keyed by `rid`. May be async. After each flush of the
-    journal, batched; a failure is logged and disturbs nobody.
+    """Finished requests, just stored; each comes at least once, keyed by `rid`: after a crash those come again of which
+    we cannot know. May be async; one batch after the other, beside the requests. What it raises, or has not done within
+    30 seconds, is logged, and that batch does not come again.
     """
 
 

@@ -49,7 +49,11 @@ class Process:
         self.journal = Journal(Path(folder) / "journal" / node, node, self.clock)
         self.leases = Leases(self.ledger, self.clock, f"{node}-{self.journal.boot}", self.journal.intent)
         self.shipped = []
-        self.shipper = Shipper(self.journal, self.leases, store, self.shipped.extend)
+        self.shipper = Shipper(self.journal, self.leases, store, self.tell)
+
+    def tell(self, records, then):
+        self.shipped.extend(records)
+        then()
 
     async def begin(self, rid, ceiling_p=100 * P):
         hold = await self.leases.hold(A, "m", ceiling_p)
