@@ -50,7 +50,11 @@ class Process:
         self.journal = Journal(Path(folder) / "journal" / node, node, self.clock)
         self.leases = Leases(self.ledger, self.clock, f"{node}-{self.journal.boot}", self.journal.intent)
         self.shipped = []
-        self.shipper = Shipper(self.journal, self.leases, store, self.shipped.extend)
+        self.shipper = Shipper(self.journal, self.leases, store, self.tell)
+
+    def tell(self, records, then):
+        self.shipped.extend(records)
+        then()
 
     async def begin(self, rid, ceiling_p=100 * P):
         hold = await self.leases.hold(A, "m", ceiling_p)
@@ -431,9 +435,9 @@ def test_what_the_start_could_not_bring_home_is_brought_later(tmp_path):
         await two.journal.open()
         away = LossyStore(store, 1, lost=0, away=True)
         ledger = Ledger(away, "n1", two.clock)
-        await own_remains(two.journal, away, ledger)
+        await own_remains(two.journal, away, ledger, None)
         assert await store.usage("a") == []
-        later = asyncio.create_task(orphans(tmp_path / "journal", "n1", two.journal, away, ledger, every_s=0.01))
+        later = asyncio.create_task(orphans(tmp_path / "journal", two.journal, away, ledger, None, every_s=0.01))
         await asyncio.sleep(0.1)
         away.away = False
         async with asyncio.timeout(20):
