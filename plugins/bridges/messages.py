@@ -31,6 +31,7 @@ from smartoken_plugins.bridges.turn import (
     other,
     paired,
     read,
+    unfit,
     write_others,
 )
 from smartoken_plugins.wire_anthropic.messages import usage_of
@@ -144,7 +145,7 @@ def _thinking(turn: Turn, thinking: dict[str, Any]) -> None:
 
 def _output(turn: Turn, config: dict[str, Any]) -> None:
     if config.get("effort") and turn.effort != "none":
-        turn.effort = config["effort"]
+        turn.effort, turn.effort_field = config["effort"], "output_config"
     if config.get("format"):
         if config["format"]["type"] != "json_schema":
             raise no_equivalent("output_config", config["format"]["type"])
@@ -207,6 +208,8 @@ def write_request(turn: Turn, model: str, stream: bool, quirks: Mapping[str, Any
     if turn.format is not None:
         config["format"] = {"type": "json_schema", "schema": turn.format.schema}
     if turn.effort:
+        if turn.effort != "none" and turn.effort not in EFFORTS:
+            raise unfit(turn.effort_field, f"must be one of none, {', '.join(EFFORTS)}")
         _think(body, config, turn.effort, limit, quirks)
     if config:
         body["output_config"] = config
