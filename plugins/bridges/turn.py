@@ -127,6 +127,7 @@ class Turn(msgspec.Struct):
     stop_field: str = "stop"
     format: Format | None = None
     others: dict[str, tuple[str, Any]] = {}
+    filled: tuple[str, ...] = ()       # fields whose value is ours, not the client's
 
 
 class Reply(msgspec.Struct):
