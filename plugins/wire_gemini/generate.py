@@ -228,4 +228,4 @@ def _first(*values: int | None) -> int | None:
 
 WIRE = Wire(name=NAME, paths=(), prefixes=PREFIXES, peek=peek, peek_at=peek_at, body=body, reader=reader,
             whole=whole, refuse=refuse, refuse_in_stream=refuse_in_stream, failure=failure, add_cost=add_cost,
-            gather=gather, cap=cap, openapi=OPENAPI)
+            gather=gather, cap=cap, key_in_query="key", openapi=OPENAPI)
