@@ -69,7 +69,8 @@ def smartoken_models(provider: Provider) -> Iterable[Mapping[str, Any]] | None:
 @hookspec(firstresult=True)
 def smartoken_secret(ref: str) -> str | None:
     """The secret behind a channel's credential `vault:…`, where all after the colon is its own to read; None when it
-    is another vault's. The first answer counts. At start and when a credential changes.
+    is another vault's. The first answer counts. At start, when the catalog changes and once a minute, on the event loop:
+    answer from memory.
     """
 
 
