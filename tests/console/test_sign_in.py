@@ -2,11 +2,16 @@
 
 import stat
 import time
+from collections import defaultdict
 
 import pyotp
 import pytest
 
-from tests.console.kit import PASSWORD, Person
+from smartoken.conf import Conf
+from smartoken.plugin import loader
+from smartoken.web import admin
+from tests.console.kit import PASSWORD, Person, hrefs
+from tests.harness import until
 
 STEP_S = 30
 
@@ -162,6 +167,52 @@ def test_who_may_not_see_money_sees_none(console, owner):
                  f"/console/usage/{headers['x-request-id']}"):
         shown = person.page(path)
         assert "77.12" not in shown and "$0.0" not in shown and "Balance" not in shown, path
+
+
+def test_no_place_tells_money_to_who_may_not_see_it(console, owner):
+    """Every GET operation, and every page that a page leads to, once somebody has paid, owes, and a channel costs."""
+    made = owner.api("POST", "/accounts", {"name": "Deep in debt"}).json()["id"]
+    for op, amount_u in (("debt-1", 61_345_678), ("debt-2", -64_567_899)):
+        moved = owner.api("POST", f"/accounts/{made}/adjustments", {
+            "amount_u": amount_u, "op": op, "note": "a test", "below_zero": True, "password": PASSWORD})
+        assert moved.status_code == 200, moved.text
+    channel = {"provider": "vllm", "base_url": "http://127.0.0.1:9/v1", "models": {"far": "x"},
+               "costs": {"far": {"input_per_mtok": "51.234567", "output_per_mtok": "52.345678"}}}
+    assert owner.api("PUT", "/channels/costly", {"channel": channel, "rev": 0}).status_code == 200
+    assert owner.api("POST", "/system/reconcile").status_code == 202
+    checked = until(lambda: (page := owner.api("GET", "/system").json())["reconcile"] and not page["reconciling"]
+                    and "3.222221" in str(page["reconcile"]) and page["reconcile"], "the finding about who owes")
+    money = ["61345678", "61.345678", "61.34", "64567899", "64.56", "-3222221", "3.222221", "3.22", "51234567",
+             "51.234567", "52345678", "52.345678", *(f'"{name}"' for name in ("charged_p", "balance_u", "upstream_p"))]
+    known = {"id": made, "name": "costly", "slug": "m"}
+    said = {path: owner.api("GET", path).text for path in ("/system", "/channels", f"/accounts/{made}")}
+    assert all(any(amount in text for amount in money) for text in said.values()), "there is something to hide"
+    owner.api("POST", "/people", {"name": "sightless", "role": "support", "password": PASSWORD})
+    person = Person(console).sign_in("sightless")
+    seen = 0
+    for one in admin.operations(loader.load(Conf()).registry):
+        path = one.path.format_map(defaultdict(lambda: "none", known))
+        if one.method != "GET":
+            continue
+        answer = person.api("GET", path)
+        assert answer.status_code in (200, 403, 404), path
+        seen += answer.status_code == 200
+        assert not [amount for amount in money if amount in answer.text], path
+    assert seen >= 15
+    assert checked["charged_p"] not in person.api("GET", "/system").text
+    money, todo, walked = money[:-3], ["/console", f"/console/accounts/{made}"], set()
+    while todo:
+        walked.add(path := todo.pop(0))
+        got = person.http.get(path)
+        assert got.status_code in (200, 303, 403, 404), path
+        assert not [amount for amount in money if amount in got.text], path
+        if got.status_code == 200 and "text/html" in got.headers["content-type"]:
+            found = {link.partition("?")[0] for link in hrefs(got.text)}
+            todo += sorted(found - walked - set(todo))[:200 - len(walked)]
+    assert {"/console/system", "/console/channels/costly", "/console/usage", "/console/models/m"} <= walked
+    owner.api("DELETE", "/channels/costly")
+    owner.api("POST", f"/accounts/{made}/adjustments", {"amount_u": 3_222_221, "op": "debt-3", "note": "the end",
+                                                       "password": PASSWORD})
 
 
 def test_the_last_owner_stays(console, owner):

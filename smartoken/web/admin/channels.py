@@ -149,10 +149,12 @@ async def _stored(desk: Desk, name: str) -> dict[str, Any]:
 
 
 def _shown(desk: Desk, stored: dict[str, Any], live: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """What the operator pays there is for those who may see money."""
     doc = from_store(ChannelDoc, stored)
+    fields = doc.model_dump(mode="json") | ({} if desk.sees_money else {"costs": {}})
     name, sealed = doc.name, doc.credential.startswith(SEALED)
     compiled = desk.gateway.snapshots.current.channels.get(name)
-    return {**doc.model_dump(mode="json"), "rev": stored["rev"],
+    return {**fields, "rev": stored["rev"],
             "credential": f"sealed ({desk.gateway.audit.fingerprint(doc.credential)})" if sealed else doc.credential,
             "wires": sorted(compiled.wires) if compiled else [], "live": live.get(name, _blank()),
             "problems": [problem.what for problem in desk.gateway.snapshots.problems
