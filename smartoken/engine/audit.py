@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import hmac
 import random
+import re
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -19,8 +20,12 @@ from smartoken.ports import SEQ_TAKEN, Clock, Entry, Store
 AUDIT = "~audit"
 LOST = 3
 FINGERPRINTED = frozenset({"credential", "digest"})
+URLS = frozenset({"proxy", "base_url"})
+MASK = "…"                     # how a masked user and password begin: nobody's do
 HIDDEN = frozenset({"password", "totp", "totp_step"})
 NOT_SHOWN = frozenset({"rev", "pepper"})
+
+_USER = re.compile(r"(?<=://)[^/?#]*(?=@)")
 
 
 class Audit:
@@ -69,7 +74,11 @@ class Audit:
             return "set" if value else ""
         if name in FINGERPRINTED and value and not str(value).startswith(("env:", "file:")):
             return f"secret {self.fingerprint(str(value))}"
-        return value
+        return self.masked(value) if name in URLS else value
+
+    def masked(self, url: str) -> str:
+        """A URL with a fingerprint for the user and password in it: http://…1a2b3c4d@host:3128."""
+        return _USER.sub(lambda found: MASK + self.fingerprint(found[0]), url)
 
     def fingerprint(self, secret: str) -> str:
         """Eight hex digits that tell two secrets apart and nothing else about them."""

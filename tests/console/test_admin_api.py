@@ -102,6 +102,34 @@ def test_a_credential_is_not_sent_to_somebody_else(console, owner, upstream_proc
     assert ok(owner.api("PUT", path, {"channel": proxied, "rev": 4}))["proxy"], "within TLS a proxy sees nothing"
 
 
+def test_a_proxys_password_is_shown_to_nobody(owner):
+    path, page = "/channels/proxied", "/console/channels/proxied"
+    body = {"provider": "vllm", "base_url": "http://127.0.0.1:9/v1", "models": {"x": "y"},
+            "proxy": "http://hugo:open-sesame-9@127.0.0.1:9"}
+    made = ok(owner.api("PUT", path, {"channel": body, "rev": 0}))
+    shown = made["proxy"]
+    assert shown.startswith("http://…") and shown.endswith("@127.0.0.1:9")
+    kept = ok(owner.api("PUT", path, {"channel": {**body, "proxy": shown, "weight": 3}, "rev": 1}))
+    assert (kept["proxy"], kept["weight"]) == (shown, 3)
+    saved = owner.form(page, rev="2", provider="vllm", base_url=body["base_url"], models="x = y", proxy=shown,
+                       weight="4")
+    assert saved.status_code == 303, saved.text
+    kept = ok(owner.api("GET", path))
+    assert (kept["proxy"], kept["weight"]) == (shown, 4), "the same user and password: their fingerprint says so"
+    stolen = {**body, "proxy": shown.replace("127.0.0.1", "thief.example")}
+    refused(owner.api("PUT", path, {"channel": stolen, "rev": 3}), 400, "masked")
+    other = ok(owner.api("PUT", path, {"channel": {**body, "proxy": "http://hugo:another@127.0.0.1:9"}, "rev": 3}))
+    assert other["proxy"] != shown, "the audit shows that it changed"
+    entries = [one for one in ok(owner.api("GET", "/audit"))["entries"] if one["target"] == "channels/proxied"]
+    assert (entries[0]["before"]["proxy"], entries[0]["after"]["proxy"]) == (shown, other["proxy"])
+    assert "proxy" not in entries[1]["after"]
+    outcome = owner.api("POST", f"{path}/test", {})
+    for told in (outcome, owner.api("GET", "/channels"), owner.api("GET", "/audit"), owner.api("GET", "/system")):
+        assert "hugo" not in told.text and "open-sesame" not in told.text
+    assert not any("hugo" in owner.page(where) for where in (page, "/console/channels", "/console/audit"))
+    assert owner.api("DELETE", path).status_code == 204
+
+
 def test_the_gateways_own_secrets_are_no_credential(console, owner, upstream_process, tmp_path):
     data, link = console.folder / "var", tmp_path / "beside"
     link.symlink_to(data)
