@@ -126,8 +126,12 @@ class People:
             raise refuse("not_found", f"There is nobody called '{name}'.", code="person_not_found")
         return stored
 
-    async def change(self, name: str, **fields: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """(before, after) of an admin whose `fields` changed. The last active owner stays one: ConfigError."""
+    async def change(self, name: str, password: str | None = None,
+                     **fields: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """(before, after) of an admin whose `fields` changed, all of them at once or none. The last active owner stays
+        one: ConfigError. Refusal 400 for a `password` that is too weak."""
+        if password is not None:
+            fields["password"] = await self._hash(password)
         for _ in range(10):
             old = await self.get(name)
             doc = decode(AdminDoc, {**_fields(old), **fields}, "the person")
@@ -142,7 +146,7 @@ class People:
 
     async def set_password(self, name: str, password: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """Change a password and end every session of that person."""
-        changed = await self.change(name, password=await self._hash(password))
+        changed = await self.change(name, password)
         await self.revoke_all(name)
         return changed
 

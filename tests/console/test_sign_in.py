@@ -215,6 +215,26 @@ def test_no_place_tells_money_to_who_may_not_see_it(console, owner):
                                                        "password": PASSWORD})
 
 
+def test_a_person_is_changed_whole_or_not_at_all(console, owner):
+    owner.api("POST", "/people", {"name": "climber", "role": "support", "password": PASSWORD})
+    climber, other = Person(console).sign_in("climber"), "another correct horse"
+
+    def written() -> list[dict]:
+        return [one for one in owner.api("GET", "/audit").json()["entries"]
+                if (one["action"], one["target"]) == ("people.change", "people/climber")]
+
+    for half in ({"role": "owner", "password": "short"}, {"active": False, "password": "short"}):
+        said = owner.api("PATCH", "/people/climber", half)
+        assert (said.status_code, said.json()["error"]["code"]) == (400, "password")
+        assert climber.api("GET", "/me").json()["role"] == "support" and not written()
+    changed = owner.api("PATCH", "/people/climber", {"role": "admin", "password": other})
+    assert (changed.status_code, changed.json()["role"]) == (200, "admin")
+    assert climber.api("GET", "/me").status_code == 401, "every session ends with the password"
+    (entry,) = written()
+    assert (entry["before"], entry["after"], entry["note"]) == ({"role": "support"}, {"role": "admin"}, "new password")
+    assert Person(console).sign_in("climber", other).api("GET", "/me").json()["role"] == "admin"
+
+
 def test_the_last_owner_stays(console, owner):
     said = owner.api("PATCH", "/people/ada", {"role": "support"})
     assert said.status_code == 400 and "last active owner" in said.json()["error"]["message"]

@@ -67,10 +67,8 @@ async def change(desk: Desk, name: str, body: PersonChange) -> dict[str, Any]:
     fields = body.model_dump(exclude_none=True, include={"role", "active"})
     if body.second_factor is False:
         fields |= {"totp": "", "totp_step": 0}
-    old, new = await people.change(name, **fields)
-    if body.password is not None:
-        _, new = await people.set_password(name, body.password)
-    elif fields:
+    old, new = await people.change(name, body.password, **fields)
+    if fields or body.password is not None:
         await people.revoke_all(name)
     await desk.audit("people.change", f"people/{name}", old, new, "new password" if body.password is not None else "")
     return _row(new)
