@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from smartoken.errors import ConfigError
-from smartoken.plugin.sane import faults
+from smartoken.plugin.sane import faults, is_async
 from smartoken.plugin.sign_in import SignIn
 from smartoken.plugin.types import Bridge, JobDoor, JobWire, Provider, Tool, Wire
 from smartoken.strict import nearest
@@ -140,6 +140,9 @@ def _sign_ins(filling: Filling, plugin: str, answer: Any) -> None:
 
 def _routers(filling: Filling, plugin: str, answer: Any) -> None:
     for name, pick in _named("pick function", answer):
+        if is_async(pick):
+            raise ConfigError(f"router '{name}' is asked in every request and never awaited; write `def`, not "
+                              "`async def`")
         filling.put(plugin, "routers", "router", name, pick)
 
 
@@ -157,6 +160,9 @@ def _gates(filling: Filling, plugin: str, answer: Any) -> None:
     for gate in answer:
         if not callable(gate):
             raise ConfigError(f"must give a list of functions; one is {type(gate).__name__}")
+        if is_async(gate):
+            raise ConfigError(f"gate {getattr(gate, '__name__', gate)} is asked in every request and never awaited; "
+                              "write `def`, not `async def`")
         filling.lists["gates"].append(gate)
         filling.gave[plugin].append(f"gate {getattr(gate, '__name__', gate)}")
 

@@ -69,7 +69,10 @@ def smartoken_models(provider: Provider) -> Iterable[Mapping[str, Any]] | None:
 @hookspec(firstresult=True)
 def smartoken_secret(ref: str) -> str | None:
     """The secret behind a channel's credential `vault:…`, where all after the colon is its own to read; None when it
-    is another vault's. The first answer counts. At start and when a credential changes.
+    is another vault's. The first answer counts, in the order of `enabled`; what it raises is shown as the channel's
+    problem, and the others go on. For every active channel with such a credential at the start, at every change of the
+    catalog, once a minute and at a test call, on the event loop: answer from memory, and fetch in `smartoken_open` or a
+    task of your own.
     """
 
 
@@ -94,8 +97,9 @@ def smartoken_commands(cli: Any, books: Any) -> None:
 
 @hookspec
 def smartoken_usage(records: Sequence[UsageRecord]) -> None:
-    """Finished requests, just stored; each comes at least once, keyed by `rid`. May be async. After each flush of the
-    journal, batched; a failure is logged and disturbs nobody.
+    """Finished requests, just stored; each comes at least once, keyed by `rid`: after a crash those come again of which
+    we cannot know. May be async; one batch after the other, beside the requests. What it raises, or has not done within
+    30 seconds, is logged, and that batch does not come again.
     """
 
 

@@ -82,8 +82,7 @@ async def list_accounts(desk: Desk, query: AccountQuery) -> dict[str, Any]:
     """A page of accounts by id, with balances for those who may see money; `next` is the `after` of the next page."""
     store = desk.gateway.store
     if query.q:
-        found = await _search(store, query.q)
-        more = ""
+        found, more = await _search(store, query.q, query.after)
     else:
         found = await store.find("accounts", after=query.after, limit=PAGE + 1)
         more = found[PAGE - 1]["_id"] if len(found) > PAGE else ""
@@ -91,16 +90,19 @@ async def list_accounts(desk: Desk, query: AccountQuery) -> dict[str, Any]:
     return {"accounts": rows, "next": more}
 
 
-async def _search(store: Any, q: str) -> list[dict[str, Any]]:
-    """Ids that begin so, then names that contain it: over at most SCANNED accounts."""
-    wanted, found, after = q.casefold(), [], ""
+async def _search(store: Any, q: str, after: str) -> tuple[list[dict[str, Any]], str]:
+    """(those after `after` whose id begins so or whose name contains it, by id; the `after` to go on from, '' at the
+    end). At most PAGE of them, and of at most SCANNED accounts: there may be more of them behind a short page."""
+    wanted, found = q.casefold(), []
     for _ in range(SCANNED // 1000):
         page = await store.find("accounts", after=after, limit=1000)
         found += [one for one in page if one["_id"].casefold().startswith(wanted) or wanted in one["name"].casefold()]
-        if len(page) < 1000 or len(found) >= PAGE:
-            break
+        if len(found) > PAGE:
+            return found[:PAGE], found[PAGE - 1]["_id"]
+        if len(page) < 1000:
+            return found, ""
         after = page[-1]["_id"]
-    return found[:PAGE]
+    return found, after
 
 
 async def get_account(desk: Desk, id: str) -> dict[str, Any]:
