@@ -1,6 +1,7 @@
 """The admin API over real sockets: the catalog, money, keys, usage, the audit, and its own description."""
 
 import json
+import re
 import time
 
 import pytest
@@ -93,12 +94,13 @@ def test_a_credential_is_not_sent_to_somebody_else(console, owner, upstream_proc
     page = owner.form("/console/channels/guarded", rev="1", provider="openai", base_url=thief, models="x = y")
     assert page.status_code == 400 and "give the credential again" in page.text
     assert ok(owner.api("GET", path))["base_url"] == body["base_url"] and len(upstream_process.seen()) == before
-    moved = ok(owner.api("PUT", path, {"channel": {**body, "base_url": thief}, "rev": 1, "credential": "sk-another-one"}))
+    moved = ok(owner.api("PUT", path, {"channel": {**body, "base_url": thief}, "rev": 1, "credential": "sk-other"}))
     assert moved["base_url"] == thief and ok(owner.api("POST", f"{path}/test", {}))["ok"]
     assert secret not in str(upstream_process.seen()[before:])
     assert ok(owner.api("PUT", path, {"channel": body, "rev": 2, "credential": ""}))["credential"] == ""
-    ok(owner.api("PUT", path, {"channel": {**body, "base_url": "https://a.example/v1"}, "rev": 3, "credential": "sk-x"}))
-    proxied = {**body, "base_url": "https://a.example/v1", "proxy": "http://127.0.0.1:9"}
+    tls = {**body, "base_url": "https://a.example/v1"}
+    ok(owner.api("PUT", path, {"channel": tls, "rev": 3, "credential": "sk-x"}))
+    proxied = {**tls, "proxy": "http://127.0.0.1:9"}
     assert ok(owner.api("PUT", path, {"channel": proxied, "rev": 4}))["proxy"], "within TLS a proxy sees nothing"
 
 
@@ -174,6 +176,46 @@ def test_money_moves_once_per_cause(owner):
         ("adjust", -2_500_000, 10_000_000), ("topup", 12_500_000, 12_500_000)]
     written = [one for one in ok(owner.api("GET", "/audit"))["entries"] if one["target"] == f"accounts/{acct}"]
     assert [one["action"] for one in written] == ["accounts.adjust", "accounts.topup", "accounts.create"]
+
+
+def test_a_form_that_was_refused_keeps_its_cause(console, owner):
+    """Who tries again after "nobody knows whether it was done" must not do it twice."""
+    acct = ok(owner.api("POST", "/accounts", {"name": "Twice"}), 201)["id"]
+    place = f"/console/accounts/{acct}"
+
+    def cause(page: str) -> str:
+        return re.search(r'name="op" value="([^"]+)"', page)[1]
+
+    first = cause(owner.page(place))
+    assert first != cause(owner.page(place)), "every page has its own"
+    again = owner.form(place, do="topup", amount="ten", op=first)
+    assert again.status_code == 400 and cause(again.text) == first
+    assert owner.form(place, do="topup", amount="10", op=cause(again.text)).status_code == 303
+    assert owner.form(place, do="topup", amount="10", op=cause(again.text)).status_code == 303
+    assert ok(owner.api("GET", f"/accounts/{acct}"))["balance_u"] == 10_000_000
+    other = owner.form(place, do="topup", amount="11", op=first)
+    assert other.status_code == 409 and cause(other.text) != first, "another amount needs another name"
+    down = owner.form(place, do="adjust", amount="-1", note="a slip", op=f"{first}-adj", password="not mine at all")
+    assert down.status_code == 401 and cause(down.text) == first and f'value="{first}-adj"' in down.text
+
+    key = ok(owner.api("POST", "/keys", {"acct": acct}), 201)["key"]
+    dear = {**model("refunded"), "pricing": {"input_per_mtok": "500", "output_per_mtok": "500"}}
+    ok(owner.api("PUT", "/models/refunded", {"model": dear, "rev": 0}))
+    ok(owner.api("PUT", "/channels/refunded", {"rev": 0, "channel": {
+        "provider": "vllm", "base_url": owner.api("GET", "/channels/well").json()["base_url"],
+        "models": {"refunded": "up"}}}))
+    call = lambda: console.post("/v1/chat/completions", {"model": "refunded", "messages": SAY, "max_tokens": 9}, key)
+    _, headers, _ = until(lambda: (got := call())[0] == 200 and got, "the new model on the worker that is asked")
+    rid = headers["x-request-id"]
+    console.record(rid)
+    place = f"/console/usage/{rid}"
+    first = cause(owner.page(place))
+    wrong = owner.form(place, amount="0.0001", note="a slip", op=first, password="not mine at all")
+    assert wrong.status_code == 401 and cause(wrong.text) == first
+    for _ in range(2):
+        assert owner.form(place, amount="0.0001", note="a slip", op=first, password=PASSWORD).status_code == 303
+    other = owner.form(place, amount="0.0002", note="a slip", op=first, password=PASSWORD)
+    assert other.status_code == 400 and cause(other.text) != first
 
 
 def test_a_key_is_shown_once_and_revoked_everywhere(console, owner):
