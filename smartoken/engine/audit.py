@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from smartoken.engine import chain
+from smartoken.engine.newest import newest
 from smartoken.errors import StoreAway
 from smartoken.ports import SEQ_TAKEN, Clock, Entry, Store
 
@@ -58,12 +59,7 @@ class Audit:
 
     async def page(self, before: int = 0, limit: int = 50) -> list[Entry]:
         """Entries, newest first; those older than seq `before` (0: from the newest)."""
-        if not before:
-            head = await self._store.head(AUDIT)
-            before = head.seq + 1 if head else 1
-        after = max(0, before - 1 - limit)
-        entries = await self._store.entries(AUDIT, after=after, limit=limit)
-        return [entry for entry in reversed(entries) if entry.seq < before]
+        return await newest(self._store, AUDIT, before, limit)
 
     def shown(self, doc: Mapping[str, Any] | None) -> dict[str, Any]:
         """A document as the audit shows it."""

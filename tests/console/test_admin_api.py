@@ -1,12 +1,15 @@
 """The admin API over real sockets: the catalog, money, keys, usage, the audit, and its own description."""
 
+import asyncio
 import json
 import re
 import time
 
 import pytest
 
+from smartoken.adapters.sqlite import open_sqlite
 from smartoken.conf import Conf
+from smartoken.engine.audit import AUDIT
 from smartoken.engine.chain import hash_of
 from smartoken.plugin import loader
 from smartoken.web import admin
@@ -178,6 +181,28 @@ def test_money_moves_once_per_cause(owner):
     assert [one["action"] for one in written] == ["accounts.adjust", "accounts.topup", "accounts.create"]
 
 
+def test_the_books_go_on_behind_what_was_pruned(new_gateway):
+    owner = Person(new_gateway).first_owner()
+    acct = ok(owner.api("POST", "/accounts", {"name": "Old"}), 201)["id"]
+    for number in range(1, 81):
+        ok(owner.api("POST", f"/accounts/{acct}/topups", {"amount_u": number, "op": f"old-{number}"}))
+
+    async def prune(seqs) -> None:
+        store = open_sqlite(f"sqlite:///{new_gateway.folder}/var/smartoken.db")
+        await store.open()
+        try:
+            await store.remove_entries(acct, seqs)
+        finally:
+            await store.close()
+
+    asyncio.run(prune(list(range(5, 76))))
+    page = ok(owner.api("GET", f"/accounts/{acct}/books"))
+    assert [one["seq"] for one in page["entries"]] == [80, 79, 78, 77, 76, 4, 3, 2, 1] and page["next"] == 0
+    page = ok(owner.api("GET", f"/accounts/{acct}/books?before=77"))
+    assert [one["seq"] for one in page["entries"]] == [76, 4, 3, 2, 1]
+    owner.close()
+
+
 def test_a_form_that_was_refused_keeps_its_cause(console, owner):
     """Who tries again after "nobody knows whether it was done" must not do it twice."""
     acct = ok(owner.api("POST", "/accounts", {"name": "Twice"}), 201)["id"]
@@ -316,11 +341,6 @@ def test_no_other_field_is_a_filter(owner):
 
 def test_the_audit_is_a_chain(console, owner):
     """Each entry's hash covers the one before; reading it back proves that none was changed."""
-    import asyncio
-
-    from smartoken.adapters.sqlite import open_sqlite
-    from smartoken.engine.audit import AUDIT
-
     async def read():
         store = open_sqlite(f"sqlite:///{console.folder}/var/smartoken.db")
         await store.open()
