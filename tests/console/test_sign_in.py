@@ -3,6 +3,8 @@
 import stat
 import time
 from collections import defaultdict
+from collections.abc import Iterable
+from itertools import repeat
 
 import pyotp
 import pytest
@@ -11,7 +13,7 @@ from smartoken.conf import Conf
 from smartoken.plugin import loader
 from smartoken.web import admin
 from tests.console.kit import PASSWORD, Person, hrefs
-from tests.harness import until
+from tests.harness import Gateway, until
 
 STEP_S = 30
 
@@ -95,6 +97,50 @@ def test_a_wrong_password_and_too_many(new_gateway):
     assert codes[-1] == 429
     late = stranger.form("/console/sign-in", name="ada", password=PASSWORD)
     assert late.status_code == 429 and int(late.headers["retry-after"]) > 0, "the right one has to wait, too"
+
+
+@pytest.fixture(scope="module")
+def proxied(tmp_path_factory):
+    """A gateway behind a proxy, so that people come from where they say; `at(where)` is somebody there."""
+    gateway = Gateway(tmp_path_factory.mktemp("proxied"), server='trusted_proxies = ["127.0.0.1"]\n')
+    gateway.start()
+    gateway.at = lambda where: Person(gateway, X_Forwarded_For=where)
+    gateway.at("192.0.2.1").first_owner()
+    yield gateway
+    gateway.close()
+
+
+def guess(people: Iterable[Person], name: str = "ada") -> int:
+    """How many wrong tries of people one after the other it takes until one is refused."""
+    for number, person in enumerate(people):
+        if person.form("/console/sign-in", name=name, password="not it at all").status_code == 429:
+            return number
+    raise AssertionError("nobody was slowed down")
+
+
+def test_a_stranger_locks_nobody_out(proxied):
+    owner = proxied.at("192.0.2.1").sign_in("ada")
+    acct = owner.api("POST", "/accounts", {"name": "x"}).json()["id"]
+    stranger = proxied.at("203.0.113.5")
+    assert 10 <= guess(repeat(stranger, 40)) < 40
+    assert stranger.form("/console/sign-in", name="ada", password=PASSWORD).status_code == 429, "guessing does not pay"
+    assert proxied.at("192.0.2.2").sign_in("ada").api("GET", "/me").status_code == 200
+    money = {"amount_u": 5, "op": "a-1", "note": "a test", "password": PASSWORD}
+    assert owner.api("POST", f"/accounts/{acct}/adjustments", money).status_code == 200
+
+    # One's own wrong tries count for one's own session.
+    other = proxied.at("192.0.2.1").sign_in("ada")
+    proofs = [other.api("POST", "/me/proof", {"password": "not it at all"}).status_code for _ in range(20)]
+    assert proofs[:10] == [401] * 10 and 429 in proofs
+    assert other.api("POST", f"/accounts/{acct}/adjustments", {**money, "op": "a-2"}).status_code == 429
+    assert owner.api("POST", f"/accounts/{acct}/adjustments", {**money, "op": "a-2"}).status_code == 200
+
+
+def test_a_crowd_does_not_guess_a_password_either(proxied):
+    lines = [proxied.at(f"2001:db8:7:7::{number:x}") for number in range(1, 41)]
+    assert 10 <= guess(lines, "nobody") < 40, "one line has many addresses of IPv6"
+    crowd = [proxied.at(f"198.51.100.{number}") for number in range(1, 41)]
+    assert 100 <= guess((person for person in crowd for _ in range(10)), "bob")
 
 
 def test_the_second_factor(new_gateway):

@@ -97,7 +97,7 @@ async def end_own_session(desk: Desk, id: str) -> None:
 
 async def prove(desk: Desk, body: Proof) -> None:
     """For ten minutes this session may then put money and secrets in."""
-    await desk.gateway.people.prove(desk.who, body.password, desk.ip)
+    await desk.gateway.people.prove(desk.who, body.password)
 
 
 async def own_password(desk: Desk, body: OwnPassword) -> None:
