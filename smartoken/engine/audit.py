@@ -1,7 +1,7 @@
 """Who changed what: an append-only chain of its own, each entry linked to the one before by its hash.
 
 Secrets never stand here. A credential is shown by a fingerprint, so that one can see that it changed and whether two
-are the same; a password only by the fact that there is one.
+are the same, and so is the digest that a key is stored under; a password only by the fact that there is one.
 """
 
 import asyncio
@@ -20,12 +20,13 @@ from smartoken.ports import SEQ_TAKEN, Clock, Entry, Store
 
 AUDIT = "~audit"
 LOST = 3
-FINGERPRINTED = frozenset({"credential", "digest"})
+FINGERPRINTED = frozenset({"credential"})
 URLS = frozenset({"proxy", "base_url"})
 MASK = "…"                     # how a masked user and password begin: nobody's do
 HIDDEN = frozenset({"password", "totp", "totp_step"})
 NOT_SHOWN = frozenset({"rev", "pepper"})
 
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _USER = re.compile(r"(?<=://)[^/?#]*(?=@)")
 
 
@@ -70,6 +71,8 @@ class Audit:
             return "set" if value else ""
         if name in FINGERPRINTED and value and not str(value).startswith(("env:", "file:")):
             return f"secret {self.fingerprint(str(value))}"
+        if name == "_id" and _DIGEST.fullmatch(value):
+            return f"digest {self.fingerprint(value)}"
         return self.masked(value) if name in URLS else value
 
     def masked(self, url: str) -> str:

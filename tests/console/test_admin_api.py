@@ -11,6 +11,8 @@ from smartoken.adapters.sqlite import open_sqlite
 from smartoken.conf import Conf
 from smartoken.engine.audit import AUDIT
 from smartoken.engine.chain import hash_of
+from smartoken.engine.keytext import digest_of
+from smartoken.engine.seal import open_pepper
 from smartoken.plugin import loader
 from smartoken.web import admin
 from tests.console.kit import PASSWORD, Person, model
@@ -251,6 +253,10 @@ def test_a_key_is_shown_once_and_revoked_everywhere(console, owner):
     for path in ("/keys", f"/keys/{kid}", f"/keys?acct={acct}", "/audit"):
         said = owner.api("GET", path).text
         assert text not in said and (path == "/audit" or "digest" not in said)
+    digest = digest_of(open_pepper(console.folder / "var"), text.encode()).hex()
+    (entry,) = [one for one in ok(owner.api("GET", "/audit"))["entries"] if one["target"] == f"keys/{kid}"]
+    assert re.fullmatch("digest [0-9a-f]{8}", entry["after"]["_id"]), "what it is stored under is not written down"
+    assert digest not in owner.api("GET", "/audit").text + owner.page("/console/audit")
     call = lambda: console.post("/v1/chat/completions", {"model": "m", "messages": SAY, "max_tokens": 3}, text)
     until(lambda: call()[0] == 200, "the model on the worker that is asked")
     changed = ok(owner.api("PATCH", f"/keys/{kid}", {"models": ["m"], "name": "renamed"}))
