@@ -22,7 +22,7 @@ class People(Page):
         form = Form(self)
         _, refusal = await self.attempt(self._do(form))
         if refusal is None:
-            self.go("/console/people", "saved")
+            self.go("/console/people", "password" if form.text("do") == "password" else "saved")
             return
         self.set_status(refusal.status)
         await self._show(refusal)
