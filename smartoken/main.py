@@ -50,6 +50,7 @@ from smartoken.upstream.pool import Pool
 from smartoken.web.app import found_routes, make_app, parted
 from smartoken.web.door import Door, HotPaths
 from smartoken.web.forwarded import Proxies
+from smartoken.web.guest import guests
 from smartoken.web.http1 import Edge
 from smartoken.web.render import renderer
 from smartoken.web.server import FrontServer
@@ -165,7 +166,7 @@ async def open_servers(conf: Conf, gateway: Gateway, host: Host, stack: contextl
                       for path, wire in registry.paths.items()})
     edge = Edge(connections_max=conf.server.max_connections or sys.maxsize,
                 connections_per_ip=conf.server.max_connections_per_ip or sys.maxsize)
-    routes = [*found_routes(gateway), *console.routes(gateway), *registry.handlers]
+    routes = [*found_routes(gateway), *console.routes(gateway, guests(gateway))]
     stack.push_async_callback(console.close)
     public, admin = parted(routes)
     here = conf.server

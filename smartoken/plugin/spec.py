@@ -85,7 +85,10 @@ def smartoken_sign_ins() -> Iterable[SignIn]:
 
 @hookspec
 def smartoken_handlers() -> Iterable[Sequence[Any]]:
-    """Pages for the console: (pattern, tornado RequestHandler class[, its keyword arguments]). At start."""
+    """Pages: (pattern, tornado RequestHandler class[, its keyword arguments]), asked after ours. At start. A pattern
+    that begins with /console or /admin is behind the sign-in, and on the admin port where there is one; every other is
+    for anybody, on the public port.
+    """
 
 
 @hookspec
