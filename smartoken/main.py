@@ -18,7 +18,7 @@ from pathlib import Path
 
 import uvloop
 
-from smartoken import console
+from smartoken import console, logs
 from smartoken.adapters.clock import SystemClock
 from smartoken.conf import Conf
 from smartoken.engine import figures
@@ -65,8 +65,7 @@ SETTLE_S = 5             # after the drain, for calls whose client left
 
 def run(conf: Conf, index: int, ready: Callable[[], None]) -> None:
     """Serve as worker `index` until SIGTERM, then drain. `ready` is called once it answers."""
-    logging.basicConfig(level=conf.log.level.upper(), stream=sys.stderr,
-                        format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.set_up(conf.log)
     uvloop.run(serve(conf, index, ready))
 
 

@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "ports": GROUND,
     "secrets": GROUND | {"strict"},
     "conf": GROUND | {"strict", "secrets"},
+    "logs": {"conf"},
     "adapters": GROUND | {"strict", "ports", "secrets", "conf"},
     "upstream": GROUND | {"strict", "ports", "secrets", "conf"},
     "plugin": GROUND | {"strict", "ports", "secrets", "conf", "adapters", "upstream"},

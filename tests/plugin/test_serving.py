@@ -180,3 +180,14 @@ def test_a_page_below_the_console_is_for_who_may_see_it(serving):
     assert [public.http.get(path).status_code for path in ("/console/board", "/admin-board")] == [404, 404]
     for person in (stranger, owner, sue, public):
         person.close()
+
+
+def test_the_log_of_a_gateway_is_json_where_no_terminal_reads_it(serving):
+    gateway = serving()
+    pid = gateway.kill_worker()
+    until(lambda: "is started again" in gateway.tail(), "a line of the supervisor")
+    until(lambda: gateway.worker_pids() not in ([], [pid]) and gateway.all_ready(), "another worker")
+    gateway.stop()
+    lines = [json.loads(line) for line in gateway.log.read_text().splitlines() if line.startswith("{")]
+    assert {line.get("logger") for line in lines} >= {"smartoken", "smartoken.supervisor", "smartoken.catalog"}
+    assert " INFO smartoken" not in gateway.log.read_text()
