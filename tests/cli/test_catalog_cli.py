@@ -78,11 +78,38 @@ def test_sync_writes_what_a_provider_offers_and_changes_nothing(run):
 
 def test_prune_removes_what_the_file_does_not_name_and_only_then(run):
     run("catalog", "apply", "c.toml", "--yes")
-    (run.folder / "less.toml").write_text(CATALOG.split("[[channels]]")[0])
+    (run.folder / "less.toml").write_text("channels = []\n" + CATALOG.split("[[channels]]")[0])
     assert "No difference" in run("catalog", "apply", "less.toml", "--yes")
     assert json.loads(run("catalog", "diff", "less.toml", "--prune", "--json", code=1))[0]["action"] == "remove"
     run("catalog", "apply", "less.toml", "--yes", "--prune")
     assert "[[channels]]" not in run("catalog", "export")
+
+
+SHOP = """
+[[categories]]
+slug = "chat"
+title = "Chat"
+
+[[listings]]
+slug = "acme"
+category = "chat"
+model = "acme/chat"
+title = "Acme"
+"""
+
+
+def test_prune_leaves_alone_the_tables_that_the_file_does_not_have(run):
+    (run.folder / "all.toml").write_text(CATALOG + SHOP)
+    run("catalog", "apply", "all.toml", "--yes")
+    assert "No difference" in run("catalog", "apply", "c.toml", "--yes", "--prune")
+    assert "No difference" in run("catalog", "diff", "c.toml", "--prune")
+    (run.folder / "none.toml").write_text("listings = []")
+    removed = json.loads(run("catalog", "apply", "none.toml", "--yes", "--prune", "--json"))
+    assert [(one["action"], one["collection"], one["id"]) for one in removed] == [("remove", "listings", "acme")]
+    left = run("catalog", "export")
+    assert "[[categories]]" in left and "[[channels]]" in left and "[[listings]]" not in left
+    told = " ".join(run("catalog", "apply", "--help").split())
+    assert all(name in told for name in ("models", "channels", "categories", "listings"))
 
 
 def test_nothing_is_written_without_a_yes(run):
