@@ -44,8 +44,9 @@ def smartoken_adapters() -> Mapping[str, Mapping[str, Callable[[str], Any]]]:
 
 @hookspec
 def smartoken_gates() -> Iterable[Callable[..., Any]]:
-    """Policies `gate(key, ask) -> Refusal | None`, asked before money is held. At start; the gates themselves run in
-    every request: plain functions, no waiting, microseconds.
+    """Policies `gate(key, ask) -> Refusal | None` of a Key and an Ask, asked before limits and money are taken. At start;
+    the gates themselves run in every request, and again for each round of a composite model's tools: plain functions,
+    no waiting, microseconds. What is neither None nor a Refusal (see `refuse`) refuses the request as a fault of ours.
     """
 
 
