@@ -60,7 +60,7 @@ log = logging.getLogger("smartoken")
 
 METRICS_S = 5
 ORPHANS_S = 30           # how often journals of dead neighbours are looked for
-SETTLE_S = 5             # after the drain, for calls whose client left
+SETTLE_S = 5             # after the drain, for calls whose client left; the supervisor waits for this, too
 
 
 def run(conf: Conf, index: int, ready: Callable[[], None]) -> None:
@@ -151,7 +151,7 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
     await gateway.jobs.open()
     stack.push_async_callback(gateway.jobs.close)
     reaper = Reaper(store, ledger, leases, name, clock, (gateway.vouchers.finish, gateway.keyed.sweep, Pruner(store, ledger, clock).some))
-    for work in (leases.run, shipper.run, reaper.run, partial(orphans, root, journal, store, ledger, tell),
+    for work in (leases.run, shipper.run, reaper.beats, reaper.run, partial(orphans, root, journal, store, ledger, tell),
                  partial(measure, gateway), watch_lag, partial(figures.tell, gateway)):
         stack.push_async_callback(ended, asyncio.create_task(kept(work)))
     return gateway
@@ -199,10 +199,11 @@ async def own_remains(journal: Journal, store: Counted, ledger: Ledger, tell: Te
         log.warning("replayed the journal: %s", report)
 
 
-async def orphans(root: Path, journal: Journal, store: Counted, ledger: Ledger, tell: Tell | None) -> None:
+async def orphans(root: Path, journal: Journal, store: Counted, ledger: Ledger, tell: Tell | None,
+                  every_s: float = ORPHANS_S) -> None:
     """Bring home, now and then, what dead neighbours left, and what is still there of our own earlier starts."""
     while True:
-        await asyncio.sleep(ORPHANS_S)
+        await asyncio.sleep(every_s)
         await own_remains(journal, store, ledger, tell)
         try:
             for report in await replay_neighbours(root, store, ledger, journal.node, tell):

@@ -116,7 +116,7 @@ class Page(Signed):
             who=self.who, key=self.key, menu=menu(self.gateway.registry), languages=LANGUAGES, lang=self.locale.code,
             theme=theme if theme in THEMES else "", asset=files.url, icon=icon, link=link,
             w=Widgets(self.locale), n=figures, when=when, day=figures.day, done=DONE.get(done, ""), refusal=None,
-            title="", csrf=self.who.csrf if self.who else "", money=self.who is not None and self.who.may("money.read"),
+            now_at="", title="", csrf=self.who.csrf if self.who else "", money=self.who is not None and self.who.may("money.read"),
             may=self.who.may if self.who else lambda permission: False, charts=False, home=self.home,
             sign_in=self.sign_in, site=False,
             stale=self.who is not None and not self.who.proved(self.gateway.clock.now_ms()))

@@ -52,6 +52,11 @@ class Who:
     def may(self, permission: str) -> bool:
         return may(self.role, permission)
 
+    def demand(self, permission: str) -> None:
+        """Refusal 403 without a permission."""
+        if not self.may(permission):
+            raise refuse("permission", "Your role does not allow this.", code="role")
+
 
 async def first_run_token(store: Store, folder: Path) -> str:
     """The one-time token that makes the first owner, '' once there is one. Kept in a file of mode 0600."""

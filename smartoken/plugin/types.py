@@ -85,6 +85,7 @@ class Ask(msgspec.Struct, gc=False):
     fields: dict[str, msgspec.Raw]
     max_output: int | None = None      # what the client allows, in tokens, all choices together
     choices: int = 1                   # answers asked for at once
+    filled: tuple[str, ...] = ()       # fields whose value is ours, where the client gave none
     max_cost_p: int = 0                # the client's own limit of the cost, in pUSD; 0 is none
     usage_wanted: bool = True          # False: the client did not ask for usage in its stream
     images: int = 0

@@ -79,6 +79,44 @@ def test_a_credential_only_ever_goes_in(console, owner, upstream_process):
     assert gone["credential"] == ""
 
 
+def test_a_credential_is_not_sent_to_somebody_else(console, owner, upstream_process):
+    """Who may change a channel still must not have its credential sent to a server of theirs."""
+    secret, path = "sk-not-for-everybody-4712", "/channels/guarded"
+    body = {"provider": "openai", "base_url": upstream_process.at("guarded"), "models": {"x": "y"}}
+    ok(owner.api("PUT", path, {"channel": body, "rev": 0, "credential": secret}))
+    thief = upstream_process.at("thief")
+    before = len(upstream_process.seen())
+    for wrong in ({**body, "base_url": thief}, {**body, "provider": "vllm"}, {**body, "proxy": "http://127.0.0.1:9"}):
+        said = refused(owner.api("PUT", path, {"channel": wrong, "rev": 1}), 400, "credential_again")
+        assert "credential" in said
+        assert owner.api("PUT", path, {"channel": wrong, "rev": 1}).json()["error"]["param"] == "credential"
+    page = owner.form("/console/channels/guarded", rev="1", provider="openai", base_url=thief, models="x = y")
+    assert page.status_code == 400 and "give the credential again" in page.text
+    assert ok(owner.api("GET", path))["base_url"] == body["base_url"] and len(upstream_process.seen()) == before
+    moved = ok(owner.api("PUT", path, {"channel": {**body, "base_url": thief}, "rev": 1, "credential": "sk-another-one"}))
+    assert moved["base_url"] == thief and ok(owner.api("POST", f"{path}/test", {}))["ok"]
+    assert secret not in str(upstream_process.seen()[before:])
+    assert ok(owner.api("PUT", path, {"channel": body, "rev": 2, "credential": ""}))["credential"] == ""
+    ok(owner.api("PUT", path, {"channel": {**body, "base_url": "https://a.example/v1"}, "rev": 3, "credential": "sk-x"}))
+    proxied = {**body, "base_url": "https://a.example/v1", "proxy": "http://127.0.0.1:9"}
+    assert ok(owner.api("PUT", path, {"channel": proxied, "rev": 4}))["proxy"], "within TLS a proxy sees nothing"
+
+
+def test_the_gateways_own_secrets_are_no_credential(console, owner, upstream_process, tmp_path):
+    data, link = console.folder / "var", tmp_path / "beside"
+    link.symlink_to(data)
+    (tmp_path / "theirs").write_text("sk-theirs")
+    assert (data / "keyring").exists()
+    body = {"channel": {"provider": "vllm", "base_url": upstream_process.at("own"), "models": {"x": "y"}}, "rev": 0}
+    for file in (data / "keyring", data / "pepper", data / "media" / ".." / "keyring", link / "keyring",
+                 "/proc/self/root" + str(data / "keyring")):
+        refused(owner.api("PUT", "/channels/own", {**body, "credential": f"file:{file}"}), 400, "own_secret")
+        refused(owner.api("PUT", "/channels/own", {**body, "credential": f"file: {file} "}), 400, "own_secret")
+    made = ok(owner.api("PUT", "/channels/own", {**body, "credential": f"file:{tmp_path / 'theirs'}"}))
+    assert made["credential"] == f"file:{tmp_path / 'theirs'}" and ok(owner.api("POST", "/channels/own/test", {}))["ok"]
+    assert owner.api("DELETE", "/channels/own").status_code == 204
+
+
 @pytest.mark.parametrize("play, meaning", [("401", "credential"), ("429?retry_after=1", "cool"), ("error_200", "retry"),
                                            ("reset_before", "retry"), ("html", "retry")])
 def test_the_test_call_says_what_is_wrong(owner, upstream_process, play, meaning):

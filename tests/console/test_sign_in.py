@@ -114,10 +114,12 @@ def test_the_second_factor(new_gateway):
 
 # role: (may, may not), as (method, path, body)
 TOPUP = ("POST", "/accounts/{acct}/topups", {"amount_u": 1, "op": "t"})
+LEND = [("POST", "/accounts", {"name": "Lent", "overdraft_u": "1000"}),
+        ("PATCH", "/accounts/{acct}", {"rev": 1, "overdraft_u": "1000"})]
 PUT_MODEL = ("PUT", "/models/r",
              {"model": {"slug": "r", "pricing": {"input_per_mtok": 1, "output_per_mtok": 1}}, "rev": 0})
 ROLES = {
-    "admin": ([("GET", "/audit", None), ("GET", "/usage", None), PUT_MODEL], [TOPUP, ("GET", "/people", None)]),
+    "admin": ([("GET", "/audit", None), ("GET", "/usage", None), PUT_MODEL], [TOPUP, *LEND, ("GET", "/people", None)]),
     "billing": ([TOPUP, ("GET", "/accounts/{acct}/books", None)], [PUT_MODEL, ("GET", "/audit", None),
                                                                   ("POST", "/keys", {"acct": "x"})]),
     "support": ([("GET", "/usage", None), ("GET", "/accounts/{acct}", None)],

@@ -298,6 +298,53 @@ def test_cost_is_told_at_the_end_of_every_stream(gateway, client, path, body, re
     assert [usage for usage in map(read, events) if usage][-1]["cost_micro_usd"] > 0
 
 
+SAID = [{"role": "user", "content": "Where is Oslo?"}]
+STREAMS = {"responses": ("/v1/responses", {"input": SAID, "tools": [TOOL]}),
+           "messages": ("/v1/messages", {"messages": SAID, "max_tokens": 4000, "tools": [
+               {"name": "look_up", "input_schema": TOOL["parameters"]}]}),
+           "chat": ("/v1/chat/completions", {"messages": SAID, "tools": [CHAT_TOOL],
+                                             "stream_options": {"include_usage": True}})}
+
+
+def told(gateway, client, path: str, body: dict) -> list[tuple[str, dict]]:
+    """(what it is, the event) of a stream; of a chat chunk the choice's parts stand for its name."""
+    status, _, data = gateway.post(path, body | {"stream": True}, client.key)
+    assert status == 200, data
+    lines = [line[6:] for line in data.splitlines() if line.startswith(b"data: ")]
+    events = [json.loads(line) for line in lines if line != b"[DONE]"]
+    return [(event.get("type") or _parts_of(event), event) for event in events]
+
+
+def _parts_of(chunk: dict) -> str:
+    choice = chunk["choices"][0] if chunk["choices"] else {"delta": {}, "finish_reason": None}
+    names = [name for name, value in choice["delta"].items() if value]
+    return " ".join(names + (["finish"] if choice["finish_reason"] else []) + (["usage"] if chunk.get("usage") else []))
+
+
+@pytest.mark.parametrize("tools", ["", "tool-"])
+@pytest.mark.parametrize("slug", ["resp", "chat", "msg"])
+@pytest.mark.parametrize("wire", STREAMS)
+def test_showing_the_cost_changes_no_streams_order(gateway, client, wire, slug, tools):
+    """Over every pair of wires; what is open is closed before the event that tells usage, as Codex wants it."""
+    path, body = STREAMS[wire]
+    body = body | {"model": f"{tools}{slug}"}
+    plain, shown = told(gateway, client, path, body), told(gateway, client, f"{path}?cost=1", body)
+    assert [kind for kind, _ in shown] == [kind for kind, _ in plain]
+    last = shown[-2 if wire == "messages" else -1][1]
+    assert last.get("response", last)["usage"]["cost_micro_usd"] > 0
+    if wire == "responses":
+        done = [event["item"]["id"] for kind, event in shown if kind == "response.output_item.done"]
+        assert done and done == [item["id"] for item in shown[-1][1]["response"]["output"]]
+        assert [event["sequence_number"] for _, event in shown] == list(range(len(shown)))
+
+
+@pytest.mark.parametrize("slug", ["resp", "msg", "only-stream"])
+def test_over_a_bridge_the_last_chunk_tells_cost_and_thinking(gateway, client, slug):
+    shown = told(gateway, client, "/api/v1/chat/completions", {"model": slug, "messages": SAID, "max_tokens": 5})
+    assert [kind for kind, _ in shown[-2:]] == ["finish", "usage"]
+    assert shown[-1][1]["usage"]["cost_micro_usd"] > 0 and shown[-1][1]["thinking"]
+
+
 @pytest.mark.parametrize("method, path, status", [
     ("GET", "/v1/messages", 405), ("POST", "/v1/responses/resp_1", 405), ("GET", "/v1/responses", 405),
     ("GET", "/v1/responses/resp_nobody", 404), ("GET", "/v1/responses/a/b", 404), ("DELETE", "/v1/responses/..%2f", 404),

@@ -15,6 +15,7 @@ from smartoken_plugins.bridges.turn import Call, Image, Message, Result, Text, T
 from smartoken_plugins.wire_anthropic import messages as messages_wire
 from smartoken_plugins.wire_openai import chat as chat_wire
 from smartoken_plugins.wire_openai import responses as responses_wire
+from smartoken_plugins.wire_solquir import chat as solquir
 
 from smartoken.errors import Refusal
 from smartoken.testing.answers import plain_talk
@@ -386,3 +387,26 @@ def test_results_stand_behind_their_calls_and_missing_ones_are_made():
     assert [message["role"] for message in sent["messages"]] == ["user", "assistant", "tool", "tool"]
     assert [message["tool_call_id"] for message in sent["messages"][2:]] == ["a", "b"]
     assert isinstance(chat.read_request(sent).items[-1], Result)
+
+
+def test_a_default_of_ours_is_not_sent_where_the_upstream_wants_none():
+    asked = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+    bridge = BRIDGES["openai.chat", "openai.responses"]
+    own = {"own_temperature": True}
+    for said, quirks, sent in (({}, {}, 0.7), ({}, own, None), ({"temperature": 1}, own, 1)):
+        ask = solquir.peek(json.dumps(asked | said).encode())
+        assert json.loads(bridge.request(ask, "up", quirks)).get("temperature") == sent
+        assert json.loads(solquir.body(ask, "up", quirks)).get("temperature") == sent
+
+
+@pytest.mark.parametrize("target", ["openai.chat", "openai.responses"])
+def test_the_words_custom_and_namespace_may_stand_in_a_messages_clients_tools(target):
+    schema = {"type": "object", "properties": {"namespace": {"type": "string"}, "kind": {"enum": ["custom"]}}}
+    tools = [{"name": "f", "input_schema": schema}, {"type": "custom", "name": "g", "custom": {}, "input_schema": schema}]
+    ask = WIRES["anthropic.messages"].peek(json.dumps({
+        "model": "m", "max_tokens": 99, "messages": [{"role": "user", "content": "x"}], "tools": tools}).encode())
+    sent = json.loads(BRIDGES["anthropic.messages", target].request(ask, "up", {}))
+    reply = json.loads(BRIDGES["anthropic.messages", target].answer(answers_of(target, "ok?tools=1", False, sent), ask))
+    _, stream = stream_through("anthropic.messages", target, ask, answers_of(target, "ok?tools=1", True, sent), [])
+    for message in (reply, json.loads(messages_wire.gather(stream))):
+        assert [(block["type"], block["name"]) for block in message["content"]] == [("tool_use", "f")]

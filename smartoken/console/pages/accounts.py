@@ -83,6 +83,7 @@ class One(Page):
         fields = {"rev": form.number("rev"), "name": form.text("name"), "rpm": form.number("rpm"),
                   "tpm": form.number("tpm")}
         if self.who.may("money.write"):
+            await self.prove(form.secret("password"))
             fields["overdraft_u"] = form.usd("overdraft") or 0
         await accounts.change(self.desk, id, decode(accounts.AccountChange, fields, "the account"))
 
@@ -101,7 +102,8 @@ class One(Page):
         chart, _, _ = await self.ask(charts.by_bands(self.desk, "model", "cost_p" if money else "calls", DAYS,
                                                         self.locale.translate("others"), acct=id))
         self.render("account.html", title=account["name"] or id, charts=True, account=account, books=books,
-                    keys=sorted(found["keys"], key=lambda one: -one["created_ms"]), chart=chart, refusal=refusal,
+                    keys=sorted(found["keys"], key=lambda one: -one["created_ms"]), more_keys=found["next"],
+                    chart=chart, refusal=refusal,
                     op=f"console-{secrets.token_hex(8)}", overdraft=figures.exact_u(account.get("overdraft_u")),
                     now_ms=self.gateway.clock.now_ms(),
                     typed={name: self.text(name) for name in ("amount", "note", "cause")})

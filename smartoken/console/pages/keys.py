@@ -18,9 +18,10 @@ class List(Page):
     permission = "accounts.read"
 
     async def get(self) -> None:
-        found = await self.ask(keys.list_keys(self.desk, keys.KeyQuery(q=self.text("q"), after=self.text("after"))))
+        query = keys.KeyQuery(acct=self.text("acct"), q=self.text("q"), after=self.text("after"))
+        found = await self.ask(keys.list_keys(self.desk, query))
         self.render("keys.html", title=self.locale.translate("Keys"), keys=found["keys"], more=found["next"],
-                    q=self.text("q"), show_account=True, now_ms=self.gateway.clock.now_ms())
+                    acct=query.acct, q=query.q, show_account=True, now_ms=self.gateway.clock.now_ms())
 
 
 class New(Page):
