@@ -60,7 +60,7 @@ class Jobs:
         self.copies = asyncio.Semaphore(COPIES)
         self.sessions = keeping.Sessions()
         self.paces = making.Paces()
-        self.asks: dict[str, Any] = {}                     # job: its Ask, while it has files that are in no store
+        self.begun: dict[str, Any] = {}                    # job that we drive for its client: its Ask if it has files
         self._mine: dict[str, Job] = {}
         self._drivers: dict[str, asyncio.Task] = {}
         self._locks: dict[str, asyncio.Lock] = {}
@@ -100,28 +100,18 @@ class Jobs:
     # -- documents
 
     async def add(self, job: Job) -> bool:
-        """Write a new job down, as ours; False when there is one of this id. StoreAway."""
+        """Write a new job down, as ours; False when there is one of this id. StoreAway: it may be there or come yet."""
         job.owner, job.until_ms = self.owner, self.clock.now_ms() + CLAIM_MS
         try:
-            made = await self.store.insert("jobs", to_store(job))
+            return await self.store.insert("jobs", to_store(job))
         except StoreAway:
             there = await self.find(job.id)
-            made = there is not None and there.owner == self.owner
             if there is None:
                 raise
-        if made:
-            self._mine[job.id] = job
-        return made
-
-    def let_go(self, job: Job) -> None:
-        """Not driven by us after all; whoever looks for jobs takes it up when our claim has run out."""
-        if job.id not in self._drivers:
-            self._mine.pop(job.id, None)
-            self._locks.pop(job.id, None)
+            return there.word == job.word
 
     async def drop(self, job: Job) -> None:
-        """Take back a job that never began."""
-        self._mine.pop(job.id, None)
+        """Take back a job that never began. StoreAway."""
         await self.store.remove("jobs", job.id, job.rev)
 
     async def find(self, id: str, acct: str = "") -> Job | None:
@@ -171,6 +161,12 @@ class Jobs:
 
     # -- drivers
 
+    def begin(self, job: Job, ask: Any) -> None:
+        """Work on a job of ours that its client is told of. Files of its Ask are kept, for they are in no store."""
+        if not self._closing and job.id not in self._drivers:
+            self.begun[job.id] = ask if ask.files else None
+            self.drive(job)
+
     def drive(self, job: Job) -> None:
         """Work on a job of ours until its money is settled."""
         if self._closing or job.id in self._drivers:
@@ -185,16 +181,18 @@ class Jobs:
         if not self._closing or not job.open:
             self._mine.pop(job.id, None)
             self._locks.pop(job.id, None)
-            self.asks.pop(job.id, None)
+            self.begun.pop(job.id, None)
 
     async def _drive(self, job: Job) -> None:
         try:
             while job.open and job.owner == self.owner:
-                await STEPS_OF[job.kind][job.state](self, job)
+                try:
+                    await STEPS_OF[job.kind][job.state](self, job)
+                except StoreAway as error:      # every step may be made again, as by another process after a crash
+                    log.warning("%s: %s waits for the store: %s", job.id, job.state, error)
+                    await asyncio.sleep(AGAIN_S[-1])
         except Taken as error:
             log.info("%s", error)
-        except StoreAway as error:
-            log.warning("%s: left to whoever finds it: %s", job.id, error)
         except Exception:
             # Its claim runs out and somebody tries again, at the pace of the scan: a fault of ours loses no job.
             log.exception("%s: internal error in state %s", job.id, job.state)

@@ -2,7 +2,7 @@
 
 The file is JSON, {"replace jobs": "away", …}: the method and the collection (of an append, the entry's kind; "*" is any
 call), and how it fails. `away`: it never arrives. `lost`: it happens, its reply is lost. `slow`: it happens when the
-rule is gone. `late`: its time is over, and a second later it happens all the same. The file beside it with the ending
+rule is gone. `late`: its time is over, and a second later it happens all the same. `lossy`: by chance. The file beside it with the ending
 .met has a line for each call that failed.
 """
 
@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from smartoken.adapters.sqlite import open_sqlite
 from smartoken.plugin import StoreAway, hookimpl
+from smartoken.testing.lossy import LossyStore
 
 serving = False
 late = set()
@@ -22,6 +23,7 @@ late = set()
 class Faulty:
     def __init__(self, url):
         self._store = open_sqlite(url.replace("faulty", "sqlite", 1))
+        self._lossy = LossyStore(self._store, os.getpid())
         self._rules = Path(unquote(urlsplit(url).path)[1:]).with_suffix(".faults")
 
     def __getattr__(self, name):
@@ -39,6 +41,8 @@ class Faulty:
                 late.add(task)
                 task.add_done_callback(late.discard)
                 raise StoreAway("no reply in time")
+            if rule == "lossy":
+                return await getattr(self._lossy, name)(*args, **named)
             while rule == "slow" and self._rule(name, subject, quiet=True) == "slow":
                 await asyncio.sleep(0.02)
             answer = await method(*args, **named)
