@@ -396,28 +396,29 @@ class Call:
     def fault(self) -> None:
         """A fault of ours (or of a plugin's wire) in the middle of a call: logged, settled, told."""
         log.exception("%s: internal error", self.rid)
+        self._give_up("broken", None, refuse("internal", "An internal error occurred; the trace id finds it in our log.",
+                                             code="internal_error"))
+
+    def stop(self) -> None:
+        """The process ends: charge what was delivered, and say so; a call without an answer yet costs nothing."""
+        try:
+            usage = self.reader.usage() if self.committed else None
+            self._give_up("cut" if self.left else "broken", usage, refuse(
+                "upstream", "This node is going out of service.", code="not_ready", retry_after_s=1))
+        except Exception:                  # of a plugin's reader: the calls that follow are stopped all the same
+            self.fault()
+
+    def _give_up(self, status: str, usage: Usage | None, why: Refusal) -> None:
+        """End the call here: as `status`, if the client has some of its answer."""
         if self.exchange is not None:
             self.drop()
         if self.hold is None or self.done:
             return
-        refusal = refuse("internal", "An internal error occurred; the trace id finds it in our log.",
-                         code="internal_error")
         if not self.committed:
-            self.refuse(refusal, "failed")
+            self.refuse(why, "failed")
             return
-        settle.finish(self, "broken", None, self.counted)
-        self._end_badly(refusal)
-
-    def stop(self) -> None:
-        """The process ends: charge what was delivered; a call without an answer yet costs nothing."""
-        if self.done:
-            return
-        if self.exchange is not None:
-            self.drop()
-        if self.committed:
-            settle.finish(self, "cut", self.reader.usage(), self.counted)
-        else:
-            settle.finish(self, "failed", None, 0, 503)
+        settle.finish(self, status, usage, self.counted)
+        self._end_badly(why)
 
     # -- the client ----------------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ Headers = tuple[tuple[str, str], ...]
 RETRY = "retry"                # a fault of the upstream: try the next channel, count it against this one's health
 COOL = "cool"                  # it asks for patience (429, overloaded): next channel, rest until Retry-After
 BROKE = "broke"                # our account there can't pay: next channel, rest 10 minutes, alarm
-CREDENTIAL = "credential"      # our credential was refused: next channel, channel off until it changes, alarm
+CREDENTIAL = "credential"      # our credential was refused: next channel, rest 10 minutes or until it changes, alarm
 MISSING = "missing"            # it does not know the model: next channel, alarm
 CALLER = "caller"              # the request itself is wrong: passed on to the client, nobody else is tried
 ELSEWHERE = "elsewhere"        # it holds what another channel made: next channel, nothing is held against this one
@@ -42,7 +42,8 @@ class Provider:
 
     speaks: {wire: path below base_url}. errors: {upstream error code or type: meaning}, consulted before the HTTP
     status. `base_url` may be a function when it is known only after `smartoken_open`. Facts of `quirks` are read by
-    the wire: see each wire's docstring for the names it knows. makers: {wire of long work: how this provider does it},
+    the wire: see each wire's docstring for the names it knows. `auth` makes header lines of a credential and nothing
+    else: it runs in any thread. makers: {wire of long work: how this provider does it},
     where it does not speak the wire's own dialect. voices: how it clones voices, if it does. heard(credential, headers)
     is told of the head of each answer to a call, on the request path: plain, quick, and never raising. session_header
     carries Ask.session to it, for its prompt cache. auth(credential) gives the headers that carry it, wire_auth those

@@ -16,7 +16,7 @@ from msgspec.json import encode
 from smartoken.domain.trace import new_rid
 from smartoken.engine.auth import credentials_of
 from smartoken.engine.client import JSON, refusal_headers
-from smartoken.engine.idempotency import Recording, digest_of, key_of, replay
+from smartoken.engine.idempotency import Recording, digest_of, key_of, replay, same_of
 from smartoken.engine.relay import Call
 from smartoken.engine.toolloop import Rounds, call_for
 from smartoken.errors import Refusal, StoreAway, refuse
@@ -195,8 +195,9 @@ class Door:
     async def _keyed(self, request: Any, ask: Ask) -> None:
         """A call with an Idempotency-Key: make it, join the one that runs, or give its answer again."""
         visit = request.state
+        same = same_of(ask, request.body, request.headers.get(b"content-type", b"").decode("latin-1"))
         found = await self._gateway.keyed.claim(visit.caller[1].id, key_of(request.headers[KEY_HEADER]),
-                                                digest_of(request.path, request.query, request.body), visit.rid)
+                                                digest_of(request.path, request.query, same), visit.rid)
         if isinstance(found, dict):
             replay(request, found)
             return
