@@ -95,12 +95,13 @@ class Metrics:
         add(1, bisect.bisect_left(_BOUNDS[histogram], seconds), histogram, model)
         add(seconds, _SUM, histogram, model)
 
-    def page(self, gateway: Any) -> bytes:
-        """The exposition text over all live workers."""
+    async def page(self, gateway: Any) -> bytes:
+        """The exposition text over all live workers. It is as long as there are models and channels, so it is read and
+        written in a thread; the figures of this process are brought up to date before, where they live."""
         self.update(gateway)
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)
-        return generate_latest(registry)
+        return await asyncio.to_thread(generate_latest, registry)
 
     def update(self, gateway: Any) -> None:
         """Bring this process's figures up to date; each worker does so every few seconds."""
