@@ -110,6 +110,7 @@ class Metrics:
         tools.set(len(gateway.tools))
         connections.set(gateway.connections())
         healthy.set(1 if gateway.journal.healthy else 0)
+        gateway.health.keep(gateway.snapshots.current)
         alarms.set(len(gateway.health.alarms))
 
 
