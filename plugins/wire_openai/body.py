@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from smartoken.plugin import Refusal, refuse
+from smartoken.plugin import Ask, Refusal, refuse
 
 MAX_DEPTH = 64
 MAX_COUNT = 2**31 - 1
@@ -104,6 +104,14 @@ def some_list(fields: dict[str, msgspec.Raw], name: str) -> None:
     found = bytes(fields.get(name, b""))
     if not found.startswith(b"[") or not found[1:-1].strip():
         raise bad(f"'{name}' is required and must be a non-empty array.", param=name)
+
+
+def chosen(ask: Ask, quirks: Mapping[str, Any]) -> Mapping[str, msgspec.Raw]:
+    """The fields to send: under the quirk `own_temperature` (reasoning models take none but their own) without a
+    temperature that is our default and not the client's wish."""
+    if quirks.get("own_temperature") and "temperature" in ask.filled:
+        return {name: value for name, value in ask.fields.items() if name != "temperature"}
+    return ask.fields
 
 
 def adjusted(fields: Mapping[str, msgspec.Raw], quirks: Mapping[str, Any]) -> Mapping[str, msgspec.Raw]:

@@ -32,7 +32,7 @@ TYPES_OF_WIRE = {"chat": "llm", "responses": "llm", "messages": "llm", "generate
 """What a wire carries, by the last word of its name; a wire of another name carries every type of model."""
 
 
-Endpoints = dict[tuple[str, str], Endpoint]    # by channel and path: one for all models
+Endpoints = dict[tuple[str, str], Endpoint]    # by channel and wire: one for all models
 Behind = dict[str, tuple[str, str] | str]      # {channel: (base URL, credential) as they are now, or why there are none}
 
 
@@ -79,8 +79,8 @@ def compiled(documents: Mapping[str, Iterable[dict[str, Any]]], gifts: Any, behi
                      lambda stored: _channel(stored, gifts, behind, problems))
     for name, channel in list(channels.items()):
         try:
-            endpoints |= {(name, path): endpoint_of(channel, path, _type_of(gifts, wire))
-                          for wire, path in channel.wires.items()}
+            endpoints |= {(name, wire): endpoint_of(channel, wire, _type_of(gifts, wire))
+                          for wire in channel.wires}
         except Exception as error:         # an odd URL or header (ValueError), or whatever a plugin's `auth` raises
             said = error if isinstance(error, ValueError) else type(error).__name__
             problems.append(Problem(f"channel '{name}'", f"no request can be made of its URL, headers and credential: "
@@ -256,12 +256,12 @@ def _routes(doc: ModelDoc, channels: list[Channel], endpoints: Endpoints,
         cost = channel.costs.get(doc.slug)
         for wire, path in wires.items():
             found.setdefault(wire, []).append(
-                Route(channel, wire, path, upstream_name, endpoints[channel.name, path], cost=cost))
+                Route(channel, wire, path, upstream_name, endpoints[channel.name, wire], cost=cost))
         for source in channel.bridges - wires.keys():
             target = next((wire for wire in wires if (source, wire) in bridges), None)
             if target and _carries(source, doc.type):
                 found.setdefault(source, []).append(
-                    Route(channel, target, wires[target], upstream_name, endpoints[channel.name, wires[target]],
+                    Route(channel, target, wires[target], upstream_name, endpoints[channel.name, target],
                           bridges[source, target], cost))
     return {wire: tuple(sorted(routes, key=_order)) for wire, routes in sorted(found.items())}
 

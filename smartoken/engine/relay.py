@@ -160,6 +160,12 @@ class Call:
 
     def on_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Its head has come."""
+        try:
+            self._head(status, headers)
+        except Exception:
+            self.fault()
+
+    def _head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self.status, self.headers = status, headers
         channel = self.route.channel
         if channel.provider.heard is not None:
@@ -177,7 +183,8 @@ class Call:
         outer = None
         if self.show_cost or not self.ask.usage_wanted:  # the bridge always tells usage; this keeps it back
             outer = self.wire.reader(self.ask, quirks, self.show_cost)
-        return BridgedReader(self.wire_up.reader(self.ask, quirks, False), bridge.stream(self.ask), outer)
+        return BridgedReader(self.wire_up.reader(self.ask, quirks, False), bridge.stream(self.ask), outer,
+                             self.show_cost)
 
     def on_data(self, data: bytes) -> None:
         """Some of its body, as it was read from the socket."""
@@ -248,6 +255,12 @@ class Call:
     def on_fail(self, kind: str, detail: str) -> None:
         """The connection failed, for a reason of upstream.pool.FAILS."""
         self._over()
+        try:
+            self._fail(kind, detail)
+        except Exception:
+            self.fault()
+
+    def _fail(self, kind: str, detail: str) -> None:
         if self.committed:
             self.gateway.health.failed(self.route, self.health, self.gateway.clock.mono_us(), RETRY, None, kind)
             self._broken(kind)
