@@ -18,7 +18,7 @@ from pathlib import Path
 
 import uvloop
 
-from smartoken import console
+from smartoken import console, logs
 from smartoken.adapters.clock import SystemClock
 from smartoken.conf import Conf
 from smartoken.engine import figures
@@ -50,6 +50,7 @@ from smartoken.upstream.pool import Pool
 from smartoken.web.app import found_routes, make_app, parted
 from smartoken.web.door import Door, HotPaths
 from smartoken.web.forwarded import Proxies
+from smartoken.web.guest import guests
 from smartoken.web.http1 import Edge
 from smartoken.web.render import renderer
 from smartoken.web.server import FrontServer
@@ -64,8 +65,7 @@ SETTLE_S = 5             # after the drain, for calls whose client left; the sup
 
 def run(conf: Conf, index: int, ready: Callable[[], None]) -> None:
     """Serve as worker `index` until SIGTERM, then drain. `ready` is called once it answers."""
-    logging.basicConfig(level=conf.log.level.upper(), stream=sys.stderr,
-                        format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.set_up(conf.log)
     uvloop.run(serve(conf, index, ready))
 
 
@@ -165,7 +165,7 @@ async def open_servers(conf: Conf, gateway: Gateway, host: Host, stack: contextl
                       for path, wire in registry.paths.items()})
     edge = Edge(connections_max=conf.server.max_connections or sys.maxsize,
                 connections_per_ip=conf.server.max_connections_per_ip or sys.maxsize)
-    routes = [*found_routes(gateway), *console.routes(gateway), *registry.handlers]
+    routes = [*found_routes(gateway), *console.routes(gateway, guests(gateway))]
     stack.push_async_callback(console.close)
     public, admin = parted(routes)
     here = conf.server

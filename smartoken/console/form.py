@@ -2,22 +2,12 @@
 one who checks bodies says what is wrong with it."""
 
 import json
-import secrets
 from datetime import datetime
 from typing import Any
 
 from tornado.web import RequestHandler
 
-from smartoken.errors import ConfigError, Refusal
-
-TAKEN = frozenset({"op_taken", "reused"})  # codes that say: booked before, with another amount
-
-
-def op_of(handler: RequestHandler, refusal: Refusal | None) -> str:
-    """The op that a form which moves money is shown with: what the form had that was refused, for nobody may know yet
-    whether it was done, and a second try must not do it twice. A new one where the books said that it is TAKEN."""
-    kept = handler.get_body_argument("op", "") if refusal is not None and refusal.code not in TAKEN else ""
-    return kept or f"console-{secrets.token_hex(8)}"
+from smartoken.errors import ConfigError
 
 
 class Form:

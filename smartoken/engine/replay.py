@@ -147,9 +147,8 @@ async def _bring_home(folder: Path, remains: Remains, store: Store, ledger: Ledg
         if missing_p:
             report.uncollected_p += missing_p
             log.error("lease %s of %s: %s pUSD could not be collected", lease, acct, missing_p)
-    if tell is not None:
-        for start in range(0, len(remains.records), ROWS):
-            await tell(remains.records[start:start + ROWS])
+    if tell is not None and remains.records:
+        await tell(remains.records)        # in one batch: a start waits for it, and each has its time limit
     for path in dict.fromkeys(remains.damaged):
         (folder / "quarantine").mkdir(exist_ok=True)
         path.rename(folder / "quarantine" / path.name)

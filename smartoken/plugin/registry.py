@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from smartoken.domain.people import PERMISSIONS
 from smartoken.errors import ConfigError
 from smartoken.plugin.sane import faults, is_async
 from smartoken.plugin.sign_in import SignIn
@@ -12,6 +13,8 @@ from smartoken.plugin.types import Bridge, JobDoor, JobWire, Provider, Tool, Wir
 from smartoken.strict import nearest
 
 PORTS = ("store", "media", "limiter")
+BEHIND = ("/console", "/admin")
+"""How the addresses begin that are behind the sign-in, and on the admin port where there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +170,18 @@ def _gates(filling: Filling, plugin: str, answer: Any) -> None:
         filling.gave[plugin].append(f"gate {getattr(gate, '__name__', gate)}")
 
 
+def permission_of(page: type) -> str:
+    """What it takes to see a plugin's page that is behind the sign-in: its class's attribute of that name."""
+    return getattr(page, "permission", "system.read")
+
+
 def _handlers(filling: Filling, plugin: str, answer: Any) -> None:
     for row in answer:
         if len(row) not in (2, 3) or not isinstance(row[0], str) or not isinstance(row[1], type):
             raise ConfigError("must give a list of (pattern, handler class[, arguments])")
+        if row[0].startswith(BEHIND) and permission_of(row[1]) not in PERMISSIONS:
+            raise ConfigError(f"page '{row[0]}': there is no permission '{permission_of(row[1])}'"
+                              f"{nearest(str(permission_of(row[1])), PERMISSIONS)}")
         filling.lists["handlers"].append(tuple(row))
         filling.gave[plugin].append(f"page {row[0]}")
 

@@ -44,8 +44,9 @@ def smartoken_adapters() -> Mapping[str, Mapping[str, Callable[[str], Any]]]:
 
 @hookspec
 def smartoken_gates() -> Iterable[Callable[..., Any]]:
-    """Policies `gate(key, ask) -> Refusal | None`, asked before money is held. At start; the gates themselves run in
-    every request: plain functions, no waiting, microseconds.
+    """Policies `gate(key, ask) -> Refusal | None` of a Key and an Ask, asked before limits and money are taken. At start;
+    the gates themselves run in every request, and again for each round of a composite model's tools: plain functions,
+    no waiting, microseconds. What is neither None nor a Refusal (see `refuse`) refuses the request as a fault of ours.
     """
 
 
@@ -85,7 +86,10 @@ def smartoken_sign_ins() -> Iterable[SignIn]:
 
 @hookspec
 def smartoken_handlers() -> Iterable[Sequence[Any]]:
-    """Pages for the console: (pattern, tornado RequestHandler class[, its keyword arguments]). At start."""
+    """Pages: (pattern, tornado RequestHandler class[, its keyword arguments]), asked after ours. At start. A pattern
+    that begins with /console or /admin is behind the sign-in, and on the admin port where there is one; every other is
+    for anybody, on the public port.
+    """
 
 
 @hookspec

@@ -171,6 +171,8 @@ def test_two_plugins_of_one_name_are_named_both(folder):
     (HEAD + "def look(arguments): return ''\n@hookimpl\ndef smartoken_tools():\n"
             "    return [Tool('look', 'Looks', {'type': 'object'}, look)]",
      "tool 'look': its call is awaited; write `async def`, not `def`"),
+    (HEAD + "class Page:\n    permission = 'sytem.read'\n@hookimpl\ndef smartoken_handlers():\n"
+            "    return [('/console/x', Page)]", "there is no permission 'sytem.read'; did you mean 'system.read'?"),
     (HEAD + "@hookimpl\ndef smartoken_handlers():\n    return [('/x',)]", "(pattern, handler class[, arguments])"),
 ])
 def test_a_mistake_names_plugin_file_and_remedy(folder, tmp_path, text, says):

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from tests.console.kit import PASSWORD, Person
+from tests.console.test_ports import free_port
 from tests.harness import Gateway, channel, model, until
 from tests.journeys.works_kit import call, maker, picture
 
@@ -134,3 +136,58 @@ def test_a_job_that_a_killed_worker_had_ended_is_told_of(serving):
     until(lambda: told(gateway), "the telling after the kill")
     assert told(gateway) == [row.rid for row in gateway.records(client)]
     gateway.check_books(client)
+
+
+PAGES = """
+from tornado.web import RequestHandler
+
+class Board(RequestHandler):
+    permission = "money.read"
+    def initialize(self, words): self.words = words
+    def prepare(self): self.begun = "begun"
+    async def get(self): self.write(f"{self.words} {self.begun} {self.who.name} {self.who.csrf} {self.gateway.node}")
+    async def post(self): self.write("changed")
+
+class Anybody(RequestHandler):
+    def get(self): self.write("hello")
+
+@hookimpl
+def smartoken_handlers():
+    return [("/console/board", Board, {"words": "costs"}), ("/admin-board", Board, {"words": "more"}),
+            ("/hello", Anybody), ("/console/usage", Anybody)]
+"""
+
+
+def test_a_page_below_the_console_is_for_who_may_see_it(serving):
+    gateway = serving(pages=PAGES, server=f"admin_port = {(admin := free_port())}\n")
+    place = f"http://127.0.0.1:{admin}"
+    stranger, owner = Person(gateway, place), Person(gateway, place).first_owner()
+    away = stranger.http.get("/console/board")
+    assert (away.status_code, away.headers["location"]) == (303, "/console/sign-in?next=%2Fconsole%2Fboard")
+    assert stranger.http.post("/console/board").status_code == 401
+    shown = owner.http.get("/console/board")
+    assert shown.status_code == 200 and shown.text.startswith("costs begun ada") and "no-store" in str(shown.headers)
+    assert owner.http.get("/admin-board").text.startswith("more begun")
+    assert owner.http.post("/console/board").status_code == 403      # no token
+    assert owner.form("/console/board").text == "changed"
+    assert "hello" not in owner.page("/console/usage")               # ours goes first
+    assert owner.http.get("/console/other").status_code == 404
+    owner.api("POST", "/people", {"name": "sue", "role": "support", "password": PASSWORD})
+    sue = Person(gateway, place).sign_in("sue")
+    assert sue.http.get("/console/board").status_code == 403
+    public = Person(gateway)
+    assert public.http.get("/hello").text == "hello" and owner.http.get("/hello").status_code == 404
+    assert [public.http.get(path).status_code for path in ("/console/board", "/admin-board")] == [404, 404]
+    for person in (stranger, owner, sue, public):
+        person.close()
+
+
+def test_the_log_of_a_gateway_is_json_where_no_terminal_reads_it(serving):
+    gateway = serving()
+    pid = gateway.kill_worker()
+    until(lambda: "is started again" in gateway.tail(), "a line of the supervisor")
+    until(lambda: gateway.worker_pids() not in ([], [pid]) and gateway.all_ready(), "another worker")
+    gateway.stop()
+    lines = [json.loads(line) for line in gateway.log.read_text().splitlines() if line.startswith("{")]
+    assert {line.get("logger") for line in lines} >= {"smartoken", "smartoken.supervisor", "smartoken.catalog"}
+    assert " INFO smartoken" not in gateway.log.read_text()

@@ -3,7 +3,7 @@
 from typing import Any
 
 from smartoken.console import charts, figures
-from smartoken.console.form import Form, op_of
+from smartoken.console.form import Form
 from smartoken.console.page import Page, link
 from smartoken.domain.money import usd_to_u
 from smartoken.strict import decode
@@ -103,9 +103,9 @@ class One(Page):
         self.render("account.html", title=account["name"] or id, charts=True, account=account, books=books,
                     keys=sorted(found["keys"], key=lambda one: -one["created_ms"]), more_keys=found["next"],
                     chart=chart, refusal=refusal,
-                    op=op_of(self, refusal).removesuffix("-adj"), overdraft=figures.exact_u(account.get("overdraft_u")),
-                    now_ms=self.gateway.clock.now_ms(),
-                    typed={name: self.text(name) for name in ("amount", "note", "cause")})
+                    ops={do: self.op(refusal, do) for do in ("topup", "adjust")},
+                    overdraft=figures.exact_u(account.get("overdraft_u")), now_ms=self.gateway.clock.now_ms(),
+                    now_at=link("accounts", id))
 
 
 def _amount(form: Form) -> Any:

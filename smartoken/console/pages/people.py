@@ -22,7 +22,7 @@ class People(Page):
         form = Form(self)
         _, refusal = await self.attempt(self._do(form))
         if refusal is None:
-            self.go(link("people", **self._where()), "saved")
+            self.go(link("people", **self._where()), "password" if form.text("do") == "password" else "saved")
             return
         self.set_status(refusal.status)
         await self._show(refusal)
@@ -54,8 +54,7 @@ class People(Page):
             q=where["q"], role=only, after=where["after"])))
         more = link("people", **{**where, "after": found["next"]}) if found["next"] else ""
         self.render("people.html", title=self.locale.translate("People"), rows=found["people"], more=more, q=where["q"],
-                    only=only, roles=ROLES, refusal=refusal, permissions=PERMISSIONS,
-                    name=self.text("name") if refusal else "")
+                    only=only, roles=ROLES, refusal=refusal, permissions=PERMISSIONS)
 
 
 class Me(Page):

@@ -3,7 +3,7 @@
 from typing import Any
 
 from smartoken.console import charts
-from smartoken.console.form import Form, op_of
+from smartoken.console.form import Form
 from smartoken.console.page import Page, link
 from smartoken.strict import decode
 from smartoken.web.admin import usage
@@ -87,7 +87,7 @@ class One(Page):
             steps.append((attempt, 100 * at / total, max(0.6, 100 * attempt["ms"] / total)))
             at += attempt["ms"]
         self.render("request.html", title=self.locale.translate("Request"), row=row, steps=steps, refusal=wrong,
-                    op=op_of(self, wrong))
+                    op=self.op(wrong))
 
 
 class Export(Page):
