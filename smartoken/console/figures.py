@@ -12,6 +12,7 @@ PRICES = {"input_per_mtok": "Input, per million tokens", "output_per_mtok": "Out
           "cache_write_per_mtok": "Writing the cache, per million tokens", "per_image": "Per image",
           "per_image_by_size": "Per image by size", "per_mchar": "Per million characters",
           "per_audio_second": "Per second of audio", "per_voice": "Per cloned voice",
+          "per_tool_call": "Per call of a server-side tool",
           "video_price_per_second_by_resolution": "Per second of video, by resolution"}
 
 
