@@ -34,6 +34,7 @@ from smartoken_plugins.bridges.turn import (
     text_of,
     write_others,
 )
+from smartoken_plugins.wire_openai.calls import text_of as arguments_of
 from smartoken_plugins.wire_openai.usage import usage_of
 
 from smartoken.plugin import Usage, new_rid
@@ -88,7 +89,10 @@ def _assistant(turn: Turn, message: dict[str, Any]) -> None:
         if call.get("type") == "custom":
             turn.items.append(Call(call["id"], call["custom"]["name"], call["custom"]["input"], custom=True))
         else:
-            turn.items.append(Call(call["id"], call["function"]["name"], call["function"]["arguments"] or "{}"))
+            given = call["function"]
+            arguments = given["arguments"] or "{}"
+            turn.items.append(Call(call["id"], given["name"],
+                                   arguments_of(arguments) if isinstance(arguments, dict) else arguments))
 
 
 def _parts(content: Any) -> list[Part]:

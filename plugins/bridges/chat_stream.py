@@ -7,17 +7,19 @@ from typing import Any
 from smartoken_plugins.bridges.chat import REASONS, STOPS, as_text, usage_fields
 from smartoken_plugins.bridges.stream import Step, encode
 from smartoken_plugins.bridges.turn import CALLS, END, Call
+from smartoken_plugins.wire_openai.calls import Places, text_of
 from smartoken_plugins.wire_openai.usage import usage_of
 
 from smartoken.plugin import Ask, Usage, new_rid
 
 
 class ChatSteps:
-    """Reads the first choice; calls are told apart by their index."""
+    """Reads the first choice."""
 
     def __init__(self) -> None:
         self._begun = False
         self._calls: set[int] = set()
+        self._places = Places()
 
     def __call__(self, event: dict[str, Any]) -> Iterator[Step]:
         if event.get("error"):
@@ -48,11 +50,11 @@ class ChatSteps:
         if delta.get("refusal"):
             yield "refusal", delta["refusal"]
         for call in delta.get("tool_calls") or ():
-            key, function = call.get("index", 0), call.get("function") or call.get("custom") or {}
+            key, function = self._places.of(call), call.get("function") or call.get("custom") or {}
             if key not in self._calls:
                 self._calls.add(key)
                 yield "call", key, call.get("id") or f"call_{new_rid()}", function.get("name") or "", "custom" in call
-            piece = function.get("arguments") or function.get("input")
+            piece = text_of(function.get("arguments") or function.get("input"))
             if piece:
                 yield "arguments", key, piece
 

@@ -67,7 +67,7 @@ class Page(Signed):
     async def prove(self, password: str) -> None:
         """Take the password that a form asked for again; '' is none."""
         if password:
-            self.who = await self.gateway.people.prove(self.who, password, self.ip)
+            self.who = await self.gateway.people.prove(self.who, password)
 
     async def attempt(self, work: Any) -> tuple[Any, Refusal | None]:
         """(what an awaitable gave, None), or (None, why not)."""

@@ -82,6 +82,7 @@ class One(Page):
         fields = {"rev": form.number("rev"), "name": form.text("name"), "rpm": form.number("rpm"),
                   "tpm": form.number("tpm")}
         if self.who.may("money.write"):
+            await self.prove(form.secret("password"))
             fields["overdraft_u"] = form.usd("overdraft") or 0
         await accounts.change(self.desk, id, decode(accounts.AccountChange, fields, "the account"))
 

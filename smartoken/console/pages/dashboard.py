@@ -6,13 +6,15 @@ from smartoken.console import spent
 from smartoken.console.playkey import PLAY
 from smartoken.console.site import Mine
 from smartoken.engine.issue import account as stored_account
-from smartoken.engine.issue import create_account
 from smartoken.errors import refuse
 
 DAYS = 30
 RANGES = ("7", "30", "90", "365")
 LISTED = 50                    # of the sums below the chart
 MEASURES = {"cost_p": "Money", "tokens": "Tokens", "calls": "Calls"}
+
+# Whose account is chosen is one's own from then on: its balance is shown, keys are made for it.
+CHOOSES = ("accounts.write", "keys.write", "money.read")
 
 
 class Dashboard(Mine):
@@ -94,10 +96,13 @@ class Account(Mine):
             raise refuse("permission", "Your account is set by the operator.", code="role")
         wanted = self.text("acct")
         if wanted:
-            self.demand("accounts.write")
+            for permission in CHOOSES:
+                self.demand(permission)
             _, refusal = await self.attempt(stored_account(self.gateway.catalog, wanted))
+        elif self.acct:
+            raise refuse("permission", "You have an account already.", code="role")
         else:
-            made, refusal = await self.attempt(create_account(self.gateway.catalog, self.who.name))
+            made, refusal = await self.attempt(self.open_account(self.who.name))
             wanted = made["_id"] if made else ""
         if refusal is not None:
             await self._show(refusal)
@@ -110,7 +115,7 @@ class Account(Mine):
     async def _show(self, refusal=None) -> None:
         self.set_status(refusal.status if refusal else 200)
         self.render("my_account.html", title=self.locale.translate("Your account"), refusal=refusal,
-                    choose=self.who.may("accounts.write"))
+                    choose=all(map(self.who.may, CHOOSES)))
 
 
 def named(rows: list[dict[str, Any]], keys: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -7,8 +7,10 @@ from pydantic import BeforeValidator, Field
 from smartoken.domain.documents import AccountDoc, Count, Name, from_store
 from smartoken.domain.money import show_u, usd_to_u
 from smartoken.domain.pricing import Micro
+from smartoken.engine.changes import Conflict
 from smartoken.engine.issue import create_account
 from smartoken.engine.ledger import Balance, balance_of
+from smartoken.engine.newest import newest
 from smartoken.errors import Refusal, refuse
 from smartoken.strict import Strict, decode, worded
 from smartoken.web.admin.desk import Desk, missing
@@ -110,6 +112,9 @@ async def get_account(desk: Desk, id: str) -> dict[str, Any]:
 
 
 async def create(desk: Desk, body: AccountBody) -> dict[str, Any]:
+    """An overdraft is money lent: refusals 403 without `money.write`, 401 `prove_again` (see POST /me/proof)."""
+    if body.overdraft_u:
+        _lends(desk)
     if body.id:
         decode(_Id, {"id": body.id}, "the new account")
     fields = body.model_dump(exclude={"name", "id"})
@@ -123,12 +128,22 @@ class _Id(Strict):
 
 
 async def change(desk: Desk, id: str, body: AccountChange) -> dict[str, Any]:
+    """Another overdraft takes what it takes to make an account with one."""
     old = await _stored(desk, id)
+    if body.overdraft_u is not None and body.overdraft_u != old.get("overdraft_u", 0):
+        _lends(desk)
+    if body.rev != old["rev"]:
+        raise Conflict(f"accounts '{id}' is at revision {old['rev']}, not {body.rev}; read it again")
     fields = body.model_dump(exclude={"rev"}, exclude_none=True)
     doc = decode(AccountDoc, {**from_store(AccountDoc, old).model_dump(), **fields}, "the account")
     new = await desk.gateway.catalog.put("accounts", doc, body.rev)
     await desk.audit("accounts.change", f"accounts/{id}", old, new)
     return await _row(desk, new)
+
+
+def _lends(desk: Desk) -> None:
+    desk.demand("money.write")
+    desk.proved()
 
 
 async def topup(desk: Desk, id: str, body: TopupBody) -> dict[str, Any]:
@@ -165,14 +180,12 @@ async def adjust(desk: Desk, id: str, body: AdjustBody) -> dict[str, Any]:
 async def books(desk: Desk, id: str, query: BooksQuery) -> dict[str, Any]:
     """The account's chain, newest first: what each entry did, and the balance after it."""
     await _stored(desk, id)
-    head = await desk.gateway.store.head(id)
-    top = int(query.before or 0) or (head.seq + 1 if head else 1)
-    entries = await desk.gateway.store.entries(id, after=max(0, top - 1 - PAGE), limit=PAGE)
+    entries = await newest(desk.gateway.store, id, int(query.before or 0), PAGE + 1)
     rows = [{"seq": entry.seq, "kind": entry.kind, "op": entry.op, "at_ms": entry.at_ms, "node": entry.node,
              "amount_u": entry.delta.get("u") if type(entry.delta.get("u")) is int else None,
              "note": entry.delta.get("note", ""), "balance_u": balance_of(entry).balance_u}
-            for entry in reversed(entries) if entry.seq < top]
-    return {"entries": rows, "next": rows[-1]["seq"] if rows and rows[-1]["seq"] > 1 else 0}
+            for entry in entries[:PAGE]]
+    return {"entries": rows, "next": rows[-1]["seq"] if len(entries) > PAGE else 0}
 
 
 def _same(entry: Any, body: TopupBody) -> None:
