@@ -2,7 +2,6 @@
 place where it does."""
 
 import json
-from os.path import commonprefix
 from typing import Any
 
 SHOWN = 160                    # characters of a value; what is left out is an ellipsis
@@ -46,7 +45,8 @@ def _window(old: str, new: str) -> tuple[str, str]:
     """Both from a little before the first character that differs, where they are too long to be shown whole."""
     if max(len(old), len(new)) <= SHOWN:
         return old, new
-    begin = max(0, len(commonprefix([old, new])) - ABOUT)
+    first = next((at for at, (one, other) in enumerate(zip(old, new, strict=False)) if one != other), min(len(old), len(new)))
+    begin = max(0, first - ABOUT)
     lead = "…" if begin else ""
     return lead + _cut(old[begin:]), lead + _cut(new[begin:])
 
