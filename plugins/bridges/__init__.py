@@ -69,6 +69,7 @@ def _request(source: Side, target: Side, ask: Ask, upstream_name: str, quirks: M
             asked["tools"] = [tool for tool in asked["tools"]
                               if not isinstance(tool, dict) or tool.get("type") in OWN_TOOLS]
         turn = source.wire.read_request(asked)
+        turn.filled = ask.filled
         sound(turn)
         body = target.wire.write_request(turn, upstream_name, stream, quirks)
     except msgspec.DecodeError as error:   # a number that no JSON reader of ours can hold

@@ -31,6 +31,7 @@ from smartoken_plugins.bridges.turn import (
     other,
     paired,
     read,
+    unfit,
     write_others,
 )
 from smartoken_plugins.wire_anthropic.messages import usage_of
@@ -144,7 +145,7 @@ def _thinking(turn: Turn, thinking: dict[str, Any]) -> None:
 
 def _output(turn: Turn, config: dict[str, Any]) -> None:
     if config.get("effort") and turn.effort != "none":
-        turn.effort = config["effort"]
+        turn.effort, turn.effort_field = config["effort"], "output_config"
     if config.get("format"):
         if config["format"]["type"] != "json_schema":
             raise no_equivalent("output_config", config["format"]["type"])
@@ -207,7 +208,9 @@ def write_request(turn: Turn, model: str, stream: bool, quirks: Mapping[str, Any
     if turn.format is not None:
         config["format"] = {"type": "json_schema", "schema": turn.format.schema}
     if turn.effort:
-        _think(body, config, turn.effort, limit, quirks)
+        if turn.effort != "none" and turn.effort not in EFFORTS:
+            raise unfit(turn.effort_field, f"must be one of none, {', '.join(EFFORTS)}")
+        _think(body, config, turn, limit, quirks)
     if config:
         body["output_config"] = config
     user = turn.others.pop("user", None) or turn.others.pop("safety_identifier", None)
@@ -219,15 +222,37 @@ def write_request(turn: Turn, model: str, stream: bool, quirks: Mapping[str, Any
     return body | write_others(turn, OTHERS)
 
 
-def _think(body: dict[str, Any], config: dict[str, Any], effort: str, limit: int, quirks: Mapping[str, Any]) -> None:
+def _think(body: dict[str, Any], config: dict[str, Any], turn: Turn, limit: int, quirks: Mapping[str, Any]) -> None:
     """`thinking` = "adaptive" on the channel for models that choose themselves; else a budget below the limit."""
-    if effort == "none":
+    if turn.effort == "none":
         body["thinking"] = {"type": "disabled"}
-    elif quirks.get("thinking") == "adaptive":
-        body["thinking"] = {"type": "adaptive"}
-        config["effort"] = EFFORTS[effort]
-    elif limit > LEAST_BUDGET * 2:
-        body["thinking"] = {"type": "enabled", "budget_tokens": min(BUDGETS[effort], limit // 2)}
+        return
+    adaptive = quirks.get("thinking") == "adaptive"
+    if adaptive:
+        config["effort"] = EFFORTS[turn.effort]
+    if not _may_think(turn) or (not adaptive and limit <= LEAST_BUDGET * 2):
+        return
+    if "temperature" in turn.filled:
+        turn.others.pop("temperature", None)    # the client's wish to have it think goes before a default of ours
+    body["thinking"] = {"type": "adaptive"} if adaptive else {
+        "type": "enabled", "budget_tokens": min(BUDGETS[turn.effort], limit // 2)}
+
+
+def _may_think(turn: Turn) -> bool:
+    """False where that wire would refuse the request for its thinking. Effort is a hint, so it is the one to give way:
+    a tool that must be called, a temperature of the client's own, and calls that are still to be answered without the
+    sealed thought before them, which most clients of other wires never get to see. (That newer models refuse the first
+    two as well is UNCONFIRMED.)"""
+    temperature = turn.others.get("temperature", ("", 1))[1]
+    if turn.choice in ("required", "named") or (temperature != 1 and "temperature" not in turn.filled):
+        return False
+    begun: Item | None = None                   # what the assistant's turn that is to be gone on with begins with
+    for item in turn.items:
+        if isinstance(item, Message) and item.role != "assistant":
+            begun = None
+        elif begun is None and not (isinstance(item, Thought) and not item.seal):
+            begun = item
+    return begun is None or isinstance(begun, Thought)
 
 
 def _choice_of(turn: Turn) -> dict[str, Any]:

@@ -142,7 +142,7 @@ def _text(turn: Turn, text: dict[str, Any]) -> None:
 
 
 def _reasoning(turn: Turn, reasoning: dict[str, Any]) -> None:
-    turn.effort = reasoning.get("effort") or ""
+    turn.effort, turn.effort_field = reasoning.get("effort") or "", "reasoning"
     turn.thoughts = bool(reasoning.get("summary"))
 
 

@@ -121,11 +121,13 @@ class Turn(msgspec.Struct):
     parallel: bool | None = None
     limit: int | None = None
     effort: str = ""                   # none, minimal, low, medium, high, xhigh, max
+    effort_field: str = "reasoning_effort"
     thoughts: bool = False             # the client wants to see them
     stop: list[str] = []
     stop_field: str = "stop"
     format: Format | None = None
     others: dict[str, tuple[str, Any]] = {}
+    filled: tuple[str, ...] = ()       # fields whose value is ours, not the client's
 
 
 class Reply(msgspec.Struct):
@@ -217,9 +219,20 @@ def sound(turn: Turn) -> None:
     if turn.choice not in CHOICES:
         raise refuse("invalid_request", "'tool_choice' is none of auto, none, required and a tool of yours.",
                      param="tool_choice")
+    if type(turn.effort) is not str:
+        raise unfit(turn.effort_field, "holds an effort that is no text")
+    for name in ("temperature", "top_p"):
+        field, value = turn.others.get(name, ("", 0))
+        if type(value) not in (int, float):
+            raise unfit(field, "must be a number")
     for name, texts in (("system", turn.system), (turn.stop_field, turn.stop)):
         if not all(type(text) is str for text in texts):
             raise refuse("invalid_request", f"'{name}' holds a text that is none.", param=name)
+
+
+def unfit(field: str, why: str) -> Refusal:
+    """The 400 for a value that no wire has there."""
+    return refuse("invalid_request", f"'{field}' {why}.", param=field, code="invalid_value")
 
 
 def _check_texts(value: Any, param: str) -> None:

@@ -17,6 +17,8 @@ from smartoken.plugin import Ask, Tool, ToolCall, Turns, Usage
 
 _decode = msgspec.json.decode
 _encode = msgspec.json.encode
+# What a model thought before it called tools; in thinking mode DeepSeek and Moonshot refuse a next turn without it.
+_THOUGHTS = ("reasoning_content", "reasoning", "reasoning_details")
 
 
 def offer(ask: Ask, tools: Sequence[Tool]) -> tuple[Ask, Mapping[str, str]] | None:
@@ -48,6 +50,7 @@ class ChatTurn:
         self._theirs: dict[int, int] = {}               # place among all calls: index for the client
         self.head: dict[str, Any] = before.head if before is not None else {}
         self.said = ""
+        self._thoughts: dict[str, Any] = {}             # by the upstream's own names for them
         self.told = before.told + before.said if before is not None else ""    # what earlier turns wrote
         self.ended = ""
         self.answered: dict[str, Any] = {}              # a complete answer
@@ -68,7 +71,7 @@ class ChatTurn:
         calls = [{**call, "type": "function",
                   "function": {**call["function"], "arguments": call["function"].get("arguments") or "{}"}}
                  for call in self._mine.values()]
-        return {"role": "assistant", "content": self.said or None, "tool_calls": calls}
+        return {"role": "assistant", "content": self.said or None, **self._thoughts, "tool_calls": calls}
 
     @property
     def finish(self) -> str:
@@ -89,6 +92,7 @@ class ChatTurn:
         choice = found["choices"][0]
         message = choice.get("message") or {}
         self.said = message.get("content") or ""
+        self._think(message)
         self.ended = choice.get("finish_reason") or ""
         for index, call in enumerate(message.get("tool_calls") or ()):
             function = call.get("function") or {}
@@ -96,6 +100,11 @@ class ChatTurn:
                 self._mine[index] = grow({"id": call.get("id") or f"call_{index}"}, call)
             else:
                 self._theirs[index] = len(self._theirs)
+
+    def _think(self, part: Mapping[str, Any]) -> None:
+        for name in _THOUGHTS:
+            if part.get(name):      # text, or OpenRouter's list of pieces
+                self._thoughts[name] = self._thoughts[name] + part[name] if name in self._thoughts else part[name]
 
     def theirs_of(self, calls: Sequence[Any]) -> list[Any]:
         """Of a complete answer's calls those of the client's tools."""
@@ -131,6 +140,7 @@ class ChatTurn:
             delta.pop("role", None)
         if delta.get("content"):
             self.said += delta["content"]
+        self._think(delta)
         if "tool_calls" in delta:
             calls = [shown for call in delta.pop("tool_calls") or () if (shown := self._call(call)) is not None]
             if calls:

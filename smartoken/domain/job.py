@@ -71,6 +71,8 @@ class Job(msgspec.Struct, kw_only=True):
     """See the module. Times are wall-clock milliseconds; `fields` is the client's body as JSON text.
 
     `unit_u` is the price in µUSD of one image, one second or one voice, fixed when the job was made; `held_u` is what is pending.
+    `floor_u`: how far below zero the account may go for it. `lone`: no Idempotency-Key leads to it, so that only the client
+    that waits for it knows of it.
     `files`: the body had files, which are in no store, so a job that nobody sent in time cannot be sent by another.
     `until_ms` ends the owner's claim, and is also when a job that nobody need look at is due again.
     """
@@ -100,6 +102,8 @@ class Job(msgspec.Struct, kw_only=True):
     price_rev: str = ""
     unit_u: int = 0
     held_u: int = 0
+    floor_u: int = 0
+    lone: bool = False
     word: str = ""
     owner: str = ""
     until_ms: int = 0

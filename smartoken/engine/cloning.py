@@ -46,11 +46,10 @@ async def submit(jobs: Any, job: Job) -> None:
     """new -> sending -> …: note the voice, keep its sample, try channels until one takes it or the end is unclear."""
     if not await generate.caught_up(jobs, job):
         return
-    ask = jobs.asks.get(job.id)
-    gateway = jobs.gateway
-    if ask is None:
-        await _fail(jobs, job, generate.fault_of(generate.upload_lost()))
+    if why := generate.why_unsent(jobs, job):
+        await _fail(jobs, job, generate.fault_of(why))
         return
+    ask, gateway = generate.ask_of(jobs, job), jobs.gateway
     await gateway.voices.note(job)
     try:
         await gateway.media.put(voices.sample_key(job), _once(ask.files[0].data), ask.files[0].content_type)

@@ -2,9 +2,14 @@
 
 With an `Idempotency-Key` a claim is written first (a document of the collection `jobs` whose id begins with '~'): it
 names the job, so that the same call, repeated on any node, finds it instead of making a second one.
+
+Once a job is written down, its client is not told "no" because the store is away: the driver goes on where this call
+could not, and the client is given the job. Where even that is unclear, whether it was written, the client is told "no",
+and a job without an Idempotency-Key that turns up then is ended unsent by whoever finds it: nobody waits for it.
 """
 
 import hashlib
+import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -24,13 +29,15 @@ from smartoken.engine.funds import why_not
 from smartoken.errors import Refusal, StoreAway, refuse
 from smartoken.plugin.types import Ask
 
+log = logging.getLogger("smartoken.jobs")
+
 REPEAT_MS = 24 * 3600 * 1000     # how long an Idempotency-Key stands for its job
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
     """A call for long work, as its door has read it. `kind` is image, video or voice; `door` is the client's path;
-    `body` is what tells one call from another under `repeat`, its Idempotency-Key ('' without one)."""
+    `body` is what tells one call from another (idempotency.same_of) under `repeat`, its Idempotency-Key ('' without one)."""
 
     rid: str
     key: Key
@@ -71,45 +78,58 @@ async def begin(jobs: Any, order: Order, check: Callable[[Order], Awaitable[None
         wants = [want for want in admission.wants_of(order.key, order.account, model, 0) if want.cost]
         admission.take(jobs.gateway.limiter, wants)
         job = _job(jobs, order, model, ask, id, held_u)
-        if ask.files:
-            jobs.asks[id] = ask
-        if not await jobs.add(job):
-            return await jobs.find(id)         # the same call, made twice at once
+        if not await jobs.add(job):            # the same call, made twice at once
+            there = await jobs.find(id)
+            if there is None:
+                raise StoreAway(f"{id} was taken back meanwhile")
+            return there
         try:
-            await pend(jobs, job, order.account.overdraft_u)
+            await pend(jobs, job)
         except Declined:
-            jobs.asks.pop(id, None)
             await jobs.drop(job)
             raise await _unpaid(jobs, job, order.account) from None
-        except StoreAway:
-            jobs.let_go(job)
-            raise
+        except StoreAway as error:
+            log.warning("%s: begun though the store is away: %s", id, error)
     except StoreAway:
         raise refuse("upstream", "The store is away, so nothing can be set aside for this call; try again shortly.",
                      code="store_away", retry_after_s=2) from None
-    jobs.drive(job)
+    jobs.begin(job, ask)
     return job
 
 
-async def pend(jobs: Any, job: Job, floor_u: int) -> None:
-    """Set the job's whole price aside, once; Declined when the account cannot pay."""
+async def pend(jobs: Any, job: Job) -> None:
+    """Set the job's whole price aside, once; Declined when the account cannot pay. StoreAway."""
     if not job.held_u:
         return
     at_ms = job.at_ms
     await jobs.ledger.commit(
         job.acct, f"pend:{job.id}", "pend",
-        lambda state: hold.pend(state, rid=job.id, slug=job.model, amount_u=job.held_u, at_ms=at_ms, floor_u=floor_u))
+        lambda state: hold.pend(state, rid=job.id, slug=job.model, amount_u=job.held_u, at_ms=at_ms,
+                                floor_u=job.floor_u))
 
 
 async def caught_up(jobs: Any, job: Job) -> bool:
-    """Set aside what a process that died before it could did not; False when the account cannot pay: refused."""
+    """Set aside what the call itself could not, or a process that died before it could; False when the account cannot
+    pay: refused. StoreAway."""
     try:
-        await pend(jobs, job, 0)
+        await pend(jobs, job)
     except Declined:
         await jobs.save(job, state=states.REFUSED, open=0, ended_ms=jobs.clock.now_ms(),
                         fault=states.Fault("insufficient_balance", "The account could not pay for this.", status=402))
         return False
     return True
+
+
+def why_unsent(jobs: Any, job: Job) -> Refusal | None:
+    """Why a new job cannot be sent by us, though it is paid for: its files are gone, or nobody knows of it."""
+    if job.id in jobs.begun:
+        return None
+    if job.files:
+        return upload_lost()
+    if job.lone and not job.sent_ms:
+        return refuse("upstream", "The process that took this call is gone, or could not tell whether it had; call "
+                      "again.", code="never_begun", retry_after_s=1)
+    return None
 
 
 def upload_lost() -> Refusal:
@@ -121,7 +141,7 @@ def upload_lost() -> Refusal:
 
 def ask_of(jobs: Any, job: Job) -> Ask:
     """The Ask that a job was made from; its files only in the process that took them."""
-    kept = jobs.asks.get(job.id)
+    kept = jobs.begun.get(job.id)
     if kept is not None:
         return kept
     fields = msgspec.json.decode(job.fields, type=dict[str, msgspec.Raw])
@@ -135,7 +155,8 @@ def _job(jobs: Any, order: Order, model: Model, ask: Ask, id: str, held_u: int) 
               fields=msgspec.json.encode(ask.fields).decode(), files=bool(ask.files), images=ask.images, size=ask.size,
               quality=ask.quality, seconds=ask.seconds, resolution=ask.resolution, ratio=ask.ratio, inline=ask.inline,
               show_cost=order.show_cost, pin=order.pin or "", price_rev=model.price.rev,
-              unit_u=unit_u(model, ask, order.kind), held_u=held_u, word=secrets.token_hex(16))
+              unit_u=unit_u(model, ask, order.kind), held_u=held_u, floor_u=order.account.overdraft_u,
+              lone=not order.repeat, word=secrets.token_hex(16))
     if full_cost_p(job) != held_u * P_PER_U:
         raise AssertionError(f"{id}: {held_u} µUSD are not its whole price")
     return job

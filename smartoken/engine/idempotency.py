@@ -20,9 +20,12 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from smartoken.engine.client import Client
 from smartoken.engine.refunds import find_record
 from smartoken.errors import Refusal, StoreAway, refuse
+from smartoken.plugin.types import Ask
 from smartoken.ports import Clock, Store
 
 KEY_MAX = 255
@@ -300,8 +303,17 @@ def key_of(value: bytes) -> str:
     return text
 
 
+def same_of(ask: Ask, body: bytes, content_type: str) -> bytes:
+    """What tells one body from another: its bytes; of a form what was read of it, since clients make a new boundary for
+    each try."""
+    if not content_type.lower().startswith("multipart/"):
+        return body
+    files = [(part.name, part.filename, part.content_type, hashlib.sha256(part.data).hexdigest()) for part in ask.files]
+    return msgspec.json.encode([ask.slug, list(ask.fields.items()), files])
+
+
 def digest_of(path: bytes, query: bytes, body: bytes) -> str:
-    """What tells one request from another."""
+    """What tells one request from another; `body` as by same_of."""
     return hashlib.sha256(b"%b?%b\n%b" % (path, query, body)).hexdigest()
 
 

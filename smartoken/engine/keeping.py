@@ -11,6 +11,7 @@ import random
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import msgspec
 from aiohttp import ClientError, ClientSession
 from yarl import URL
 
@@ -83,9 +84,8 @@ async def keep(jobs: Any, job: Job) -> None:
 
 async def stored(jobs: Any, job: Job, kept: list[Kept], **more: Any) -> None:
     """All that could be kept is kept: the cost is known from here on."""
-    job.kept = kept
     billed_ms = more["billed_ms"]
-    cost = cost_p(job, None if billed_ms < 0 else billed_ms)
+    cost = cost_p(msgspec.structs.replace(job, kept=kept), None if billed_ms < 0 else billed_ms)
     await jobs.save(job, state=states.STORED, kept=kept, links=[], cost_p=cost, **more)
 
 

@@ -81,8 +81,8 @@ async def submit(jobs: Any, job: Job) -> None:
     gateway = jobs.gateway
     if not await generate.caught_up(jobs, job):
         return
-    if job.files and job.id not in jobs.asks:
-        await _fail(jobs, job, generate.upload_lost())
+    if why := generate.why_unsent(jobs, job):
+        await _fail(jobs, job, why)
         return
     model = gateway.snapshots.current.models.get(job.model)
     routes = model.routes.get(job.wire, ()) if model else ()

@@ -44,6 +44,9 @@ def _provider(provider: Provider) -> Iterator[str]:
         yield f"{who}: base_url must be a URL or a function that gives one"
     if not callable(provider.auth):
         yield f"{who}: auth must be a function, such as bearer or header('x-api-key')"
+    for wire, auth in provider.wire_auth.items():
+        if wire not in provider.speaks or not callable(auth):
+            yield f"{who}: wire_auth must be {{wire that it speaks: function}}, not so for '{wire}'"
     if not isinstance(provider.speaks, Mapping) or not provider.speaks:
         yield f"{who}: speaks must be {{wire: path}} with at least one wire"
     else:

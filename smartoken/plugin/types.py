@@ -42,15 +42,18 @@ class Provider:
 
     speaks: {wire: path below base_url}. errors: {upstream error code or type: meaning}, consulted before the HTTP
     status. `base_url` may be a function when it is known only after `smartoken_open`. Facts of `quirks` are read by
-    the wire: see each wire's docstring for the names it knows. makers: {wire of long work: how this provider does it},
+    the wire: see each wire's docstring for the names it knows. `auth` makes header lines of a credential and nothing
+    else: it runs in any thread. makers: {wire of long work: how this provider does it},
     where it does not speak the wire's own dialect. voices: how it clones voices, if it does. heard(credential, headers)
     is told of the head of each answer to a call, on the request path: plain, quick, and never raising. session_header
-    carries Ask.session to it, for its prompt cache.
+    carries Ask.session to it, for its prompt cache. auth(credential) gives the headers that carry it, wire_auth those
+    for wires {wire: auth} where the same server wants others.
     """
 
     slug: str
     base_url: str | Callable[[], str] = ""
     auth: Callable[[str], Headers] = bearer
+    wire_auth: Mapping[str, Callable[[str], Headers]] = field(default_factory=dict)
     speaks: Mapping[str, str] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)
     headers: Headers = ()
@@ -196,6 +199,8 @@ class Wire:
     failure is about something else or there is no such thing. `pass_headers`: {the client's header, lower case, that
     goes upstream: what is sent when it is absent, b"" for nothing}; all others stay here. `rid_header`: one more
     header's name that carries the request's id, on every path below the version of this wire's own (`/api/v1/…`).
+    `key_in_query`: the field of the address in which this wire's clients may show their key, '' for none; an address is
+    written to no log.
     tell(data, told) stands in for add_cost where an answer always tells more. look(ask) -> Look, for composite models.
     turns: how server-side tools are talked about, for wires that can. answer_type(ask, upstream's Content-Type) gives
     the client's, for wires whose answers are not JSON and event streams. A refuse_in_stream that gives b"" has the
@@ -223,6 +228,7 @@ class Wire:
     forget: Callable[[Ask, Failure], dict[str, msgspec.Raw] | None] | None = None
     pass_headers: Mapping[bytes, bytes] = field(default_factory=dict)
     rid_header: str = ""
+    key_in_query: str = ""
     tell: Callable[[bytes, Told], bytes] | None = None
     look: Callable[[Ask], Look] | None = None
     turns: "Turns | None" = None

@@ -61,6 +61,7 @@ GROUPS: dict[str, Group] = {
         "invalid_request": {"value_not_offered": "'size' must be one of 1024x1024 for the model 'm', not '1x1'.",
                             "content_policy_violation": "The upstream's content policy refused this."},
         "upstream": {"upstream_unclear": "The call to the upstream ended unclear; it is not made again.",
+                     "never_begun": "The process that took this call is gone; call again.",
                      "media_away": "The pictures are made and paid for; GET the job when the media store is back.",
                      "result_unavailable": "The upstream's results could not be kept."},
     },

@@ -5,6 +5,8 @@ import re
 import pytest
 
 from tests.console.kit import model
+from tests.console.market_kit import Buyer
+from tests.harness import until
 
 
 def ok(answer, status=200):
@@ -12,10 +14,13 @@ def ok(answer, status=200):
     return answer.json() if answer.content else None
 
 
-def value(html: str, name: str) -> str:
-    """What stands in a field."""
-    tag = next(tag for tag in re.findall(r"<input [^>]*>", html) if f'name="{name}"' in tag)
-    return re.search(r'value="([^"]*)"', tag)[1]
+def tags(html: str, name: str) -> list[str]:
+    return [tag for tag in re.findall(r"<(?:input|select) [^>]*>", html) if f'name="{name}"' in tag]
+
+
+def value(html: str, name: str, at: int = 0) -> str:
+    """What stands in a field, the `at`-th of this name."""
+    return re.search(r'value="([^"]*)"', tags(html, name)[at])[1]
 
 
 MODEL = {"type": "llm", "owned_by": "smartoken", "active": "1", "public": "1", "input_per_mtok": "0.28", "output_per_mtok": "0.42"}
@@ -53,3 +58,78 @@ def test_saving_after_a_refusal_overwrites_nobody(owner, page):
     assert ok(owner.api("GET", path))[field] == theirs
     assert value(owner.page(f"/console/{page}"), "rev") == "2"
     assert owner.form(f"/console/{page}", **{**typed, "rev": "2"}).status_code == 303
+
+
+# page: (the fields of a form, one of them refused; which of several of a name this form's is, if not the first)
+REFUSED = {
+    "account topup": ("accounts/typed", {"do": "topup", "amount": "-3", "cause": "INV-7", "note": "by bank", "op": "the-op"}, {}),
+    "account adjust": ("accounts/typed", {"do": "adjust", "amount": "-2.5", "note": "a mistake of ours", "op": "the-op",
+                                          "below_zero": "1", "password": "not my password"}, {"amount": 1, "note": 1, "op": 1}),
+    "account change": ("accounts/typed", {"do": "change", "name": "Other name", "rpm": "many", "tpm": "9", "overdraft": "1.25",
+                                          "rev": "1"}, {"rev": 1}),
+    "vouchers": ("vouchers", {"face": "free", "count": "3", "uses": "4", "models": "m, n", "until": "2031-01-02", "days": "5",
+                              "note": "for a fair"}, {}),
+    "new key": ("keys/new", {"acct": "nobody", "name": "app", "models": "m, n", "exp": "2031-01-02", "rpm": "7", "tpm": "8",
+                             "show_cost": "1"}, {}),
+    "key": ("keys/{kid}", {"name": "renamed", "models": "m, n", "exp": "2031-01-02", "rpm": "many", "tpm": "8", "show_cost": "1"}, {}),
+    "people": ("people", {"do": "add", "name": "UP", "role": "billing", "acct": "acc-7", "password": "short"}, {"name": -1}),
+    "refund": ("usage/{rid}", {"amount": "0.25", "note": "it was bad", "op": "the-op", "password": "not my password"}, {}),
+}
+TICKED = ("below_zero", "show_cost")
+
+
+@pytest.fixture(scope="module")
+def ids(console):
+    """An account `typed`, a key of it, and a request that it paid for."""
+    owner = console.owner
+    ok(owner.api("POST", "/accounts", {"name": "Typed", "id": "typed"}), 201)
+    ok(owner.api("POST", "/accounts/typed/topups", {"amount_u": "9", "op": "first"}))
+    made = ok(owner.api("POST", "/keys", {"acct": "typed", "name": "first"}), 201)
+    said = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
+    until(lambda: all(console.post("/v1/chat/completions", said, made["key"])[0] == 200 for _ in range(4)), "the key on both workers")
+    rows = until(lambda: [row for row in ok(owner.api("GET", "/usage?acct=typed"))["rows"] if row["cost_p"] >= 10**6], "a record")
+    return {"kid": made["kid"], "rid": rows[0]["rid"]}
+
+
+@pytest.mark.parametrize("form", REFUSED)
+def test_what_was_written_stands_in_a_refused_form(owner, ids, form):
+    page, fields, places = REFUSED[form]
+    again = owner.form("/console/" + page.format(**ids), **fields)
+    assert 400 <= again.status_code < 500, again.text
+    html = again.text
+    kept = {name: value(html, name, places.get(name, 0)) for name in fields
+            if name not in ("do", "password", "role", *TICKED)}
+    assert kept == {name: text for name, text in fields.items() if name in kept}
+    assert all(" checked" in tag for name in TICKED if name in fields for tag in tags(html, name))
+    if "role" in fields:
+        assert '<option value="billing" selected>' in html.partition('id="h-add"')[2]
+    if "password" in fields:
+        assert fields["password"] not in html, "a password is never given back"
+    other = owner.page("/console/" + page.format(**ids))
+    assert all(text not in other for name, text in fields.items() if len(text) > 4 and name not in ("do", "role"))
+
+
+def test_a_buyers_key_that_was_refused_keeps_its_fields(market):
+    buyer = Buyer(market, market.url).sign_up("typist")
+    again = buyer.form("/keys", name="my app", live="90", rpm="lots", models="sandbox/echo")
+    assert again.status_code == 400
+    assert (value(again.text, "name"), value(again.text, "rpm")) == ("my app", "lots")
+    assert '<option value="90" selected>' in again.text
+    (box,) = [tag for tag in tags(again.text, "models") if 'value="sandbox/echo"' in tag]
+    assert " checked" in box and "<details class=\"full\" open>" in again.text
+    made = buyer.form("/keys", name="my app", live="90")
+    assert made.status_code == 200 and value(made.text, "name") == "", "the next one begins empty"
+    buyer.close()
+
+
+def test_a_top_up_sent_again_after_a_refusal_is_booked_once(owner, ids):
+    page = "/console/accounts/typed"
+    before = ok(owner.api("GET", "/accounts/typed"))["balance_u"]
+    op = value(owner.page(page), "op")
+    refused = owner.form(page, do="topup", amount="-1", op=op)
+    assert refused.status_code == 400 and value(refused.text, "op") == op
+    for _ in range(2):
+        assert owner.form(page, do="topup", amount="1", op=op).status_code == 303
+    taken = owner.form(page, do="topup", amount="2", op=op)
+    assert taken.status_code == 409 and value(taken.text, "op") != op, "that name is no use any more"
+    assert ok(owner.api("GET", "/accounts/typed"))["balance_u"] == before + 1_000_000

@@ -2,11 +2,18 @@
 
 import stat
 import time
+from collections import defaultdict
+from collections.abc import Iterable
+from itertools import repeat
 
 import pyotp
 import pytest
 
-from tests.console.kit import PASSWORD, Person
+from smartoken.conf import Conf
+from smartoken.plugin import loader
+from smartoken.web import admin
+from tests.console.kit import PASSWORD, Person, hrefs
+from tests.harness import Gateway, until
 
 STEP_S = 30
 
@@ -92,6 +99,50 @@ def test_a_wrong_password_and_too_many(new_gateway):
     assert late.status_code == 429 and int(late.headers["retry-after"]) > 0, "the right one has to wait, too"
 
 
+@pytest.fixture(scope="module")
+def proxied(tmp_path_factory):
+    """A gateway behind a proxy, so that people come from where they say; `at(where)` is somebody there."""
+    gateway = Gateway(tmp_path_factory.mktemp("proxied"), server='trusted_proxies = ["127.0.0.1"]\n')
+    gateway.start()
+    gateway.at = lambda where: Person(gateway, X_Forwarded_For=where)
+    gateway.at("192.0.2.1").first_owner()
+    yield gateway
+    gateway.close()
+
+
+def guess(people: Iterable[Person], name: str = "ada") -> int:
+    """How many wrong tries of people one after the other it takes until one is refused."""
+    for number, person in enumerate(people):
+        if person.form("/console/sign-in", name=name, password="not it at all").status_code == 429:
+            return number
+    raise AssertionError("nobody was slowed down")
+
+
+def test_a_stranger_locks_nobody_out(proxied):
+    owner = proxied.at("192.0.2.1").sign_in("ada")
+    acct = owner.api("POST", "/accounts", {"name": "x"}).json()["id"]
+    stranger = proxied.at("203.0.113.5")
+    assert 10 <= guess(repeat(stranger, 40)) < 40
+    assert stranger.form("/console/sign-in", name="ada", password=PASSWORD).status_code == 429, "guessing does not pay"
+    assert proxied.at("192.0.2.2").sign_in("ada").api("GET", "/me").status_code == 200
+    money = {"amount_u": 5, "op": "a-1", "note": "a test", "password": PASSWORD}
+    assert owner.api("POST", f"/accounts/{acct}/adjustments", money).status_code == 200
+
+    # One's own wrong tries count for one's own session.
+    other = proxied.at("192.0.2.1").sign_in("ada")
+    proofs = [other.api("POST", "/me/proof", {"password": "not it at all"}).status_code for _ in range(20)]
+    assert proofs[:10] == [401] * 10 and 429 in proofs
+    assert other.api("POST", f"/accounts/{acct}/adjustments", {**money, "op": "a-2"}).status_code == 429
+    assert owner.api("POST", f"/accounts/{acct}/adjustments", {**money, "op": "a-2"}).status_code == 200
+
+
+def test_a_crowd_does_not_guess_a_password_either(proxied):
+    lines = [proxied.at(f"2001:db8:7:7::{number:x}") for number in range(1, 41)]
+    assert 10 <= guess(lines, "nobody") < 40, "one line has many addresses of IPv6"
+    crowd = [proxied.at(f"198.51.100.{number}") for number in range(1, 41)]
+    assert 100 <= guess((person for person in crowd for _ in range(10)), "bob")
+
+
 def test_the_second_factor(new_gateway):
     owner = Person(new_gateway).first_owner()
     offer = owner.api("GET", "/me/second-factor").json()
@@ -162,6 +213,72 @@ def test_who_may_not_see_money_sees_none(console, owner):
                  f"/console/usage/{headers['x-request-id']}"):
         shown = person.page(path)
         assert "77.12" not in shown and "$0.0" not in shown and "Balance" not in shown, path
+
+
+def test_no_place_tells_money_to_who_may_not_see_it(console, owner):
+    """Every GET operation, and every page that a page leads to, once somebody has paid, owes, and a channel costs."""
+    made = owner.api("POST", "/accounts", {"name": "Deep in debt"}).json()["id"]
+    for op, amount_u in (("debt-1", 61_345_678), ("debt-2", -64_567_899)):
+        moved = owner.api("POST", f"/accounts/{made}/adjustments", {
+            "amount_u": amount_u, "op": op, "note": "a test", "below_zero": True, "password": PASSWORD})
+        assert moved.status_code == 200, moved.text
+    channel = {"provider": "vllm", "base_url": "http://127.0.0.1:9/v1", "models": {"far": "x"},
+               "costs": {"far": {"input_per_mtok": "51.234567", "output_per_mtok": "52.345678"}}}
+    assert owner.api("PUT", "/channels/costly", {"channel": channel, "rev": 0}).status_code == 200
+    assert owner.api("POST", "/system/reconcile").status_code == 202
+    checked = until(lambda: (page := owner.api("GET", "/system").json())["reconcile"] and not page["reconciling"]
+                    and "3.222221" in str(page["reconcile"]) and page["reconcile"], "the finding about who owes")
+    money = ["61345678", "61.345678", "61.34", "64567899", "64.56", "-3222221", "3.222221", "3.22", "51234567",
+             "51.234567", "52345678", "52.345678", *(f'"{name}"' for name in ("charged_p", "balance_u", "upstream_p"))]
+    known = {"id": made, "name": "costly", "slug": "m"}
+    said = {path: owner.api("GET", path).text for path in ("/system", "/channels", f"/accounts/{made}")}
+    assert all(any(amount in text for amount in money) for text in said.values()), "there is something to hide"
+    owner.api("POST", "/people", {"name": "sightless", "role": "support", "password": PASSWORD})
+    person = Person(console).sign_in("sightless")
+    seen = 0
+    for one in admin.operations(loader.load(Conf()).registry):
+        path = one.path.format_map(defaultdict(lambda: "none", known))
+        if one.method != "GET":
+            continue
+        answer = person.api("GET", path)
+        assert answer.status_code in (200, 403, 404), path
+        seen += answer.status_code == 200
+        assert not [amount for amount in money if amount in answer.text], path
+    assert seen >= 15
+    assert checked["charged_p"] not in person.api("GET", "/system").text
+    money, todo, walked = money[:-3], ["/console", f"/console/accounts/{made}"], set()
+    while todo:
+        walked.add(path := todo.pop(0))
+        got = person.http.get(path)
+        assert got.status_code in (200, 303, 403, 404), path
+        assert not [amount for amount in money if amount in got.text], path
+        if got.status_code == 200 and "text/html" in got.headers["content-type"]:
+            found = {link.partition("?")[0] for link in hrefs(got.text)}
+            todo += sorted(found - walked - set(todo))[:200 - len(walked)]
+    assert {"/console/system", "/console/channels/costly", "/console/usage", "/console/models/m"} <= walked
+    owner.api("DELETE", "/channels/costly")
+    owner.api("POST", f"/accounts/{made}/adjustments", {"amount_u": 3_222_221, "op": "debt-3", "note": "the end",
+                                                       "password": PASSWORD})
+
+
+def test_a_person_is_changed_whole_or_not_at_all(console, owner):
+    owner.api("POST", "/people", {"name": "climber", "role": "support", "password": PASSWORD})
+    climber, other = Person(console).sign_in("climber"), "another correct horse"
+
+    def written() -> list[dict]:
+        return [one for one in owner.api("GET", "/audit").json()["entries"]
+                if (one["action"], one["target"]) == ("people.change", "people/climber")]
+
+    for half in ({"role": "owner", "password": "short"}, {"active": False, "password": "short"}):
+        said = owner.api("PATCH", "/people/climber", half)
+        assert (said.status_code, said.json()["error"]["code"]) == (400, "password")
+        assert climber.api("GET", "/me").json()["role"] == "support" and not written()
+    changed = owner.api("PATCH", "/people/climber", {"role": "admin", "password": other})
+    assert (changed.status_code, changed.json()["role"]) == (200, "admin")
+    assert climber.api("GET", "/me").status_code == 401, "every session ends with the password"
+    (entry,) = written()
+    assert (entry["before"], entry["after"], entry["note"]) == ({"role": "support"}, {"role": "admin"}, "new password")
+    assert Person(console).sign_in("climber", other).api("GET", "/me").json()["role"] == "admin"
 
 
 def test_the_last_owner_stays(console, owner):

@@ -34,10 +34,11 @@ def gateway(tmp_path_factory, upstream_process):
     gateway = Gateway(tmp_path_factory.mktemp("wires"), workers=2)
     gateway.env["UPSTREAM_KEY"] = "secret"
     llms = ["resp", "chat", "msg", "gem", "tool-resp", "tool-chat", "tool-msg", "gem-tool", "only-stream", "only-resp",
-            "broken", "cut", "over"]
+            "broken", "cut", "over", "gem-chat"]
     others = {"responses": ["chat", "messages"], "chat": ["responses", "messages"], "messages": ["chat", "responses"]}
     tables = [model(slug) for slug in llms]
-    tables.append('[[models]]\nslug = "embed"\ntype = "embedding"\npricing = { input_per_mtok = 270000 }\n')
+    tables += [f'[[models]]\nslug = "{slug}"\ntype = "embedding"\npricing = {{ input_per_mtok = 270000 }}\n'
+               for slug in ("embed", "gem-embed")]
     tables += [
         way("resp", "vllm", at("resp"), ["resp"], ["responses"], bridges=others["responses"]),
         way("tool-resp", "vllm", at("tr", "ok?tools=1&reasoning=2"), ["tool-resp"], ["responses"], bridges=others["responses"]),
@@ -53,6 +54,9 @@ def gateway(tmp_path_factory, upstream_process):
         way("only-stream", "vllm", at("os"), ["only-stream"], ["responses"], bridges=["chat", "messages"],
             ) + "settings = { stream_only = true }\n",
         way("cut", "vllm", at("cut", "close?after=7"), ["cut"], ["responses"], bridges=["chat", "messages"]),
+        way("gem-chat-1", "gemini", at("gc1", "400?error=google&code=API_KEY_INVALID"), ["gem-chat"], ["chat"], priority=0),
+        way("gem-chat-2", "gemini", at("gc2"), ["gem-chat"], ["chat"], priority=1),
+        way("gem-embed", "gemini", at("ge"), ["gem-embed"], ["embeddings"]),
         way("over-1", "vllm", at("o1", "error_first"), ["over"], ["responses"], priority=0),
         way("over-2", "vllm", at("o2"), ["over"], ["responses"], priority=1),
     ]
@@ -209,6 +213,28 @@ def test_gemini(gateway, client):
     with pytest.raises(genai.errors.ClientError) as caught:
         sdk.models.generate_content(model="nobody", contents="?")
     assert caught.value.code == 404 and caught.value.status == "NOT_FOUND"
+
+
+def shown_credential(call: dict) -> dict:
+    """The headers of a call upstream that carry our credential."""
+    return {name: value for name, value in call["headers"] if "secret" in value}
+
+
+def test_gemini_is_shown_our_key_as_each_of_its_wires_wants_it(gateway, client, oai, upstream_process):
+    """And what its OpenAI-compatible door says of a bad one, in a list and as a 400, lets the next channel try."""
+    sdk = genai.Client(api_key=client.key, http_options={"base_url": gateway.url})
+    sdk.models.generate_content(model="gem", contents="x")
+    assert shown_credential(upstream_process.seen()[-1]) == {"x-goog-api-key": "secret"}
+    for _ in range(10):                     # attempts again are rationed
+        oai.chat.completions.create(model="chat", messages=SAID, max_tokens=1)
+    raw = oai.chat.completions.with_raw_response.create(model="gem-chat", messages=SAID)
+    assert raw.parse().choices[0].message.content
+    assert shown_credential(upstream_process.seen()[-1]) == {"authorization": "Bearer secret"}
+    first, second = gateway.record(raw.headers["x-request-id"]).attempts
+    assert (first.channel, first.result, second.channel, second.result) == (
+        "gem-chat-1", "API_KEY_INVALID", "gem-chat-2", "ok")
+    oai.embeddings.create(model="gem-embed", input="x")
+    assert shown_credential(upstream_process.seen()[-1]) == {"authorization": "Bearer secret"}
 
 
 def test_embeddings_in_floats_and_base64(oai):

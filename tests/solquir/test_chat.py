@@ -265,6 +265,14 @@ def test_the_rounds_are_bounded(gateway, client, engine):
 
 
 @pytest.mark.parametrize("stream", [False, True])
+def test_what_the_model_thought_before_a_search_goes_back_to_it(gateway, client, upstream_process, stream):
+    status, _, data = ask(gateway, client, model="searcher", stream=stream, x_fault="ok?wants=search&reasoning=2")
+    assert status == 200, data
+    sent = json.loads(upstream_process.seen()[-1]["body"])["messages"]
+    assert sent[1]["role"] == "assistant" and sent[1]["reasoning_content"] == "".join(words(2))
+
+
+@pytest.mark.parametrize("stream", [False, True])
 def test_a_member_behind_a_bridge_is_offered_our_tool(gateway, client, engine, upstream_process, stream):
     engine.asked.clear()
     say = [{"role": "user", "content": 'call search {"query":"Bergen"}'}]

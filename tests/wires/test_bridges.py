@@ -410,3 +410,38 @@ def test_the_words_custom_and_namespace_may_stand_in_a_messages_clients_tools(ta
     _, stream = stream_through("anthropic.messages", target, ask, answers_of(target, "ok?tools=1", True, sent), [])
     for message in (reply, json.loads(messages_wire.gather(stream))):
         assert [(block["type"], block["name"]) for block in message["content"]] == [("tool_use", "f")]
+
+
+def second_turn(seal: str) -> dict:
+    """A Responses request with a call of the turn before and its result, behind a thought with this seal."""
+    thought = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "t"}]}
+    return {"model": "m", "reasoning": {"effort": "low"}, "max_output_tokens": 5000, "input": [
+        {"role": "user", "content": "x"}, thought | ({"encrypted_content": seal} if seal else {}),
+        {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c1", "output": "r"}]}
+
+
+@pytest.mark.parametrize("quirks, kind", [({}, "enabled"), ({"thinking": "adaptive"}, "adaptive")])
+def test_thinking_is_left_out_where_messages_would_refuse_it(quirks, kind):
+    """As Anthropic does: thinking goes with no forced tool, no other temperature, and no call that stands alone."""
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+    plain = {"model": "m", "messages": [{"role": "user", "content": "x"}], "reasoning_effort": "low", "tools": tools,
+             "max_tokens": 5000}
+    called = [*plain["messages"], {"role": "assistant", "content": "Let me see.", "reasoning_content": "hm", "tool_calls": [
+        {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": "c1", "content": "r"}]
+    answered = [*called, {"role": "assistant", "content": "So."}, {"role": "user", "content": "y"}]
+
+    def thinks(source: str, body: dict) -> bool:
+        sent = carried(source, "anthropic.messages", body, **quirks)
+        assert sent.get("thinking", {"type": kind})["type"] == kind
+        assert (sent.get("output_config") == {"effort": "low"}) == (kind == "adaptive")
+        return "thinking" in sent
+
+    for more, expected in (({}, True), ({"temperature": 1}, True), ({"temperature": 0.7}, False), ({"tool_choice": "auto"}, True),
+                           ({"tool_choice": "required"}, False), ({"messages": called}, False), ({"messages": answered}, True),
+                           ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, False)):
+        assert thinks("openai.chat", plain | more) == expected, more
+    assert thinks("openai.responses", second_turn("E=")) and not thinks("openai.responses", second_turn(""))
+    ours = json.loads(BRIDGES["openai.chat", "anthropic.messages"].request(solquir.peek(json.dumps(plain).encode()), "up", quirks))
+    assert ours["thinking"]["type"] == kind and "temperature" not in ours

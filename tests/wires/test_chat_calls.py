@@ -63,3 +63,25 @@ def test_every_vendors_calls_are_told_apart(manner, together):
                 answer = json.loads(answer)
                 found = answer.get("output") or answer.get("content")
                 assert [(one["name"], one.get("input") or json.loads(one["arguments"])) for one in found] == WANTED
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_next_turn_has_the_thoughts_and_the_vendors_own_keys(stream):
+    """DeepSeek and Moonshot refuse a call without the thoughts before it, Gemini one without its signature."""
+    ask = chat.peek(b'{"model":"m","messages":[{"role":"user","content":"x"}]}')
+    sealed = {"extra_content": {"google": {"thought_signature": "c2ln"}}}
+    details = [{"type": "reasoning.text", "text": "hm"}, {"type": "reasoning.text", "text": "m"}]
+    turn = TURNS.turn({"f": "f"}, None)
+    if stream:
+        turn.feed(stream_of(
+            {"role": "assistant", "reasoning_content": "h", "reasoning": None}, {"reasoning_content": "m", "content": ""},
+            {"reasoning_details": details[:1]}, {"reasoning_details": details[1:]},
+            {"tool_calls": [piece(0, "c0", "f", "", type="function", **sealed)]}, {"tool_calls": [piece(0, None, None, "{}")]}))
+    else:
+        turn.whole(json.dumps({"id": "1", "choices": [{"finish_reason": "tool_calls", "message": {
+            "role": "assistant", "content": None, "reasoning_content": "hm", "reasoning_details": details,
+            "tool_calls": [piece(None, "c0", "f", "{}", type="function", **sealed)]}}]}).encode())
+    sent = json.loads(TURNS.follow(ask, turn, {"c0": "r"}, False).body)["messages"]
+    assert sent[1] == {"role": "assistant", "content": None, "reasoning_content": "hm", "reasoning_details": details,
+                       "tool_calls": [{"id": "c0", "type": "function", "function": {"name": "f", "arguments": "{}"}, **sealed}]}
+    assert sent[2] == {"role": "tool", "tool_call_id": "c0", "content": "r"}

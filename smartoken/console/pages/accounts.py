@@ -1,6 +1,5 @@
 """Accounts: the list, one account with its balance, keys and books, and what moves its money."""
 
-import secrets
 from typing import Any
 
 from smartoken.console import charts, figures
@@ -104,9 +103,9 @@ class One(Page):
         self.render("account.html", title=account["name"] or id, charts=True, account=account, books=books,
                     keys=sorted(found["keys"], key=lambda one: -one["created_ms"]), more_keys=found["next"],
                     chart=chart, refusal=refusal,
-                    op=f"console-{secrets.token_hex(8)}", overdraft=figures.exact_u(account.get("overdraft_u")),
-                    now_ms=self.gateway.clock.now_ms(),
-                    typed={name: self.text(name) for name in ("amount", "note", "cause")})
+                    ops={do: self.op(refusal, do) for do in ("topup", "adjust")},
+                    overdraft=figures.exact_u(account.get("overdraft_u")), now_ms=self.gateway.clock.now_ms(),
+                    now_at=link("accounts", id))
 
 
 def _amount(form: Form) -> Any:

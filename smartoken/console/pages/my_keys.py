@@ -65,6 +65,7 @@ class Keys(Mine):
         for key in keys:
             key["state"] = "revoked" if not key["active"] else "expired" if 0 < key["exp_ms"] <= now_ms else "active"
         self.render("my_keys.html", title=self.locale.translate("Keys"), refusal=refusal, shown=shown, keys=keys,
+                    ticked=self.get_arguments("models") if refusal else (),
                     lives=[(value, self.locale.translate(label)) for value, label in LIVES],
                     offers=shelf.offers(self.gateway.snapshots.current))
 

@@ -22,7 +22,7 @@ class People(Page):
         form = Form(self)
         _, refusal = await self.attempt(self._do(form))
         if refusal is None:
-            self.go("/console/people", "saved")
+            self.go("/console/people", "password" if form.text("do") == "password" else "saved")
             return
         self.set_status(refusal.status)
         await self._show(refusal)
@@ -46,7 +46,7 @@ class People(Page):
     async def _show(self, refusal: Any = None) -> None:
         rows = (await self.ask(people.list_people(self.desk)))["people"]
         self.render("people.html", title=self.locale.translate("People"), rows=rows, roles=ROLES, refusal=refusal,
-                    permissions=PERMISSIONS, name=self.text("name") if refusal else "")
+                    permissions=PERMISSIONS)
 
 
 class Me(Page):

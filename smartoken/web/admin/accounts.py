@@ -10,6 +10,7 @@ from smartoken.domain.pricing import Micro
 from smartoken.engine.changes import Conflict
 from smartoken.engine.issue import create_account
 from smartoken.engine.ledger import Balance, balance_of
+from smartoken.engine.newest import newest
 from smartoken.errors import Refusal, refuse
 from smartoken.strict import Strict, decode
 from smartoken.web.admin.desk import Desk, missing
@@ -179,14 +180,12 @@ async def adjust(desk: Desk, id: str, body: AdjustBody) -> dict[str, Any]:
 async def books(desk: Desk, id: str, query: BooksQuery) -> dict[str, Any]:
     """The account's chain, newest first: what each entry did, and the balance after it."""
     await _stored(desk, id)
-    head = await desk.gateway.store.head(id)
-    top = int(query.before or 0) or (head.seq + 1 if head else 1)
-    entries = await desk.gateway.store.entries(id, after=max(0, top - 1 - PAGE), limit=PAGE)
+    entries = await newest(desk.gateway.store, id, int(query.before or 0), PAGE + 1)
     rows = [{"seq": entry.seq, "kind": entry.kind, "op": entry.op, "at_ms": entry.at_ms, "node": entry.node,
              "amount_u": entry.delta.get("u") if type(entry.delta.get("u")) is int else None,
              "note": entry.delta.get("note", ""), "balance_u": balance_of(entry).balance_u}
-            for entry in reversed(entries) if entry.seq < top]
-    return {"entries": rows, "next": rows[-1]["seq"] if rows and rows[-1]["seq"] > 1 else 0}
+            for entry in entries[:PAGE]]
+    return {"entries": rows, "next": rows[-1]["seq"] if len(entries) > PAGE else 0}
 
 
 def _same(entry: Any, body: TopupBody) -> None:

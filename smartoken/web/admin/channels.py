@@ -6,6 +6,7 @@ from pydantic import Field
 
 from smartoken.domain.documents import SEALED, ChannelDoc, from_store
 from smartoken.engine import figures
+from smartoken.engine.audit import MASK, URLS
 from smartoken.engine.changes import Conflict
 from smartoken.engine.probe import probe
 from smartoken.errors import refuse
@@ -49,7 +50,7 @@ async def put_channel(desk: Desk, name: str, body: ChannelBody) -> dict[str, Any
     if body.rev != (old["rev"] if old else 0):
         raise Conflict(f"channels '{name}' is not at revision {body.rev}; read it again")
     was = from_store(ChannelDoc, old) if old else ChannelDoc(name=name, provider="none")
-    doc = decode(ChannelDoc, {**body.channel, "name": name,
+    doc = decode(ChannelDoc, {**body.channel, **_unmasked(desk.gateway, body.channel, was), "name": name,
                               "credential": was.credential if body.credential is None else body.credential},
                  "the channel")
     if body.credential is not None or (doc.proxy, doc.settings) != (was.proxy, was.settings):
@@ -59,6 +60,20 @@ async def put_channel(desk: Desk, name: str, body: ChannelBody) -> dict[str, Any
     await desk.audit("channels.put", f"channels/{name}", old, new)
     await desk.renew()
     return await get_channel(desk, name)
+
+
+def _unmasked(gateway: Any, channel: dict[str, Any], was: ChannelDoc) -> dict[str, str]:
+    """URLs that came back as they were shown, with the user and password that they have."""
+    found = {}
+    for field in sorted(URLS):
+        given, kept = channel.get(field), getattr(was, field)
+        if not isinstance(given, str) or f"://{MASK}" not in given:
+            continue
+        if given.rstrip("/") != gateway.audit.masked(kept):
+            raise refuse("invalid_request", "The user and password in this URL are masked; write them again with "
+                         "another one.", code="masked", param=field)
+        found[field] = kept
+    return found
 
 
 def _guarded(gateway: Any, doc: ChannelDoc, was: ChannelDoc, again: bool) -> None:
@@ -149,10 +164,13 @@ async def _stored(desk: Desk, name: str) -> dict[str, Any]:
 
 
 def _shown(desk: Desk, stored: dict[str, Any], live: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """What the operator pays there is for those who may see money; a password in a URL for nobody."""
     doc = from_store(ChannelDoc, stored)
+    fields = doc.model_dump(mode="json") | ({} if desk.sees_money else {"costs": {}})
+    fields |= {field: desk.gateway.audit.masked(fields[field]) for field in URLS}
     name, sealed = doc.name, doc.credential.startswith(SEALED)
     compiled = desk.gateway.snapshots.current.channels.get(name)
-    return {**doc.model_dump(mode="json"), "rev": stored["rev"],
+    return {**fields, "rev": stored["rev"],
             "credential": f"sealed ({desk.gateway.audit.fingerprint(doc.credential)})" if sealed else doc.credential,
             "wires": sorted(compiled.wires) if compiled else [], "live": live.get(name, _blank()),
             "problems": [problem.what for problem in desk.gateway.snapshots.problems

@@ -38,7 +38,7 @@ class Desk:
 
     async def proves(self, password: str) -> None:
         """The password again, for what moves money or secrets. Refusal 401."""
-        await self.gateway.people.proves(self.who.name, password, self.ip)
+        await self.gateway.people.proves(self.who, password)
 
     def proved(self) -> None:
         """Refusal 401 unless the password was typed lately: for what puts money or secrets in."""

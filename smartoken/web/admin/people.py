@@ -67,10 +67,8 @@ async def change(desk: Desk, name: str, body: PersonChange) -> dict[str, Any]:
     fields = body.model_dump(exclude_none=True, include={"role", "active"})
     if body.second_factor is False:
         fields |= {"totp": "", "totp_step": 0}
-    old, new = await people.change(name, **fields)
-    if body.password is not None:
-        _, new = await people.set_password(name, body.password)
-    elif fields:
+    old, new = await people.change(name, body.password, **fields)
+    if fields or body.password is not None:
         await people.revoke_all(name)
     await desk.audit("people.change", f"people/{name}", old, new, "new password" if body.password is not None else "")
     return _row(new)
@@ -99,7 +97,7 @@ async def end_own_session(desk: Desk, id: str) -> None:
 
 async def prove(desk: Desk, body: Proof) -> None:
     """For ten minutes this session may then put money and secrets in."""
-    await desk.gateway.people.prove(desk.who, body.password, desk.ip)
+    await desk.gateway.people.prove(desk.who, body.password)
 
 
 async def own_password(desk: Desk, body: OwnPassword) -> None:
