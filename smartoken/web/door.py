@@ -16,8 +16,9 @@ from msgspec.json import encode
 from smartoken.domain.trace import new_rid
 from smartoken.engine.auth import credentials_of
 from smartoken.engine.client import JSON, refusal_headers
-from smartoken.engine.idempotency import Recording, digest_of, key_of, replay, same_of
+from smartoken.engine.idempotency import Recording
 from smartoken.engine.relay import Call
+from smartoken.engine.repeat import digest_of, key_of, replay, same_of
 from smartoken.engine.toolloop import Rounds, call_for
 from smartoken.errors import Refusal, StoreAway, refuse
 from smartoken.plugin.types import Ask

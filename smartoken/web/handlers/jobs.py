@@ -20,7 +20,7 @@ from tornado.web import stream_request_body
 from smartoken.domain.job import DONE, Job
 from smartoken.engine import generate, making
 from smartoken.engine.generate import Order, refusal_of
-from smartoken.engine.idempotency import key_of, same_of
+from smartoken.engine.repeat import key_of, same_of
 from smartoken.errors import MediaAway, Refusal, StoreAway, refuse
 from smartoken.plugin.types import JobDoor, JobWire
 from smartoken.web.answers import refusal_body

@@ -13,7 +13,7 @@ from tornado.web import stream_request_body
 
 from smartoken.domain.money import ceil_u
 from smartoken.engine.generate import Order
-from smartoken.engine.idempotency import same_of
+from smartoken.engine.repeat import same_of
 from smartoken.engine.voices import CONSENT_MAX, PATH, SAMPLE_MAX, WIRE, Voice, checked
 from smartoken.errors import MediaAway, Refusal, StoreAway, refuse
 from smartoken.plugin.types import Ask, Part
