@@ -72,7 +72,7 @@ REFUSED = {
     "new key": ("keys/new", {"acct": "nobody", "name": "app", "models": "m, n", "exp": "2031-01-02", "rpm": "7", "tpm": "8",
                              "show_cost": "1"}, {}),
     "key": ("keys/{kid}", {"name": "renamed", "models": "m, n", "exp": "2031-01-02", "rpm": "many", "tpm": "8", "show_cost": "1"}, {}),
-    "people": ("people", {"do": "add", "name": "UP", "role": "billing", "acct": "acc-7", "password": "short"}, {"name": -1}),
+    "people": ("people", {"do": "add", "name": "UP", "role": "billing", "acct": "acc-7", "password": "short"}, {"name": -2}),
     "refund": ("usage/{rid}", {"amount": "0.25", "note": "it was bad", "op": "the-op", "password": "not my password"}, {}),
 }
 TICKED = ("below_zero", "show_cost")
