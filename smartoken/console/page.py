@@ -13,6 +13,7 @@ from tornado.web import HTTPError
 
 from smartoken.console import figures, files
 from smartoken.console.nav import menu
+from smartoken.console.tell import tell
 from smartoken.console.widgets import Widgets
 from smartoken.domain.trace import new_rid
 from smartoken.errors import Refusal
@@ -93,6 +94,10 @@ class Page(Signed):
         """A field of the form or the query, trimmed."""
         return self.get_argument(name, default).strip()
 
+    def tell(self, text: str) -> str:
+        """What went wrong, in the language of this page."""
+        return tell(self.locale, text)
+
     def typed(self, name: str, otherwise: Any = "", do: str = "") -> Any:
         """What stood in a field of the form that was just refused; `otherwise` on any other page. `do` tells the forms
         of a page apart. Not for passwords: they are never given back."""
@@ -131,7 +136,8 @@ class Page(Signed):
             who=self.who, key=self.key, menu=menu(self.gateway.registry), languages=LANGUAGES, lang=self.locale.code,
             theme=theme if theme in THEMES else "", asset=files.url, icon=icon, link=link,
             w=Widgets(self.locale), n=figures, when=when, day=figures.day, done=DONE.get(done, ""), refusal=None,
-            now_at="", typed=self.typed, title="", csrf=self.who.csrf if self.who else "", money=self.who is not None and self.who.may("money.read"),
+            now_at="", typed=self.typed,
+            tell=self.tell, title="", csrf=self.who.csrf if self.who else "", money=self.who is not None and self.who.may("money.read"),
             may=self.who.may if self.who else lambda permission: False, charts=False, home=self.home,
             sign_in=self.sign_in, site=False,
             stale=self.who is not None and not self.who.proved(self.gateway.clock.now_ms()))
@@ -150,7 +156,7 @@ class Page(Signed):
 
     def error_page(self, refusal: Refusal) -> None:
         """What is shown when nothing else can be."""
-        self.render("error.html", title=refusal.message, refusal=refusal, rid=self.rid)
+        self.render("error.html", title=self.tell(refusal.message), refusal=refusal, rid=self.rid)
 
     def _to_sign_in(self) -> None:
         back = self.request.uri if self.request.method == "GET" else self.home

@@ -74,7 +74,7 @@ class Site(Page):
         return super().finish(chunk)
 
     def error_page(self, refusal: Refusal) -> None:
-        self.render("site_error.html", title=self.locale.translate(refusal.message), refusal=None, said=refusal,
+        self.render("site_error.html", title=self.tell(refusal.message), refusal=None, said=refusal,
                     rid=self.rid)
 
 

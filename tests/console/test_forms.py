@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.console.kit import model
+from tests.console.kit import PASSWORD, Person, model
 from tests.console.market_kit import Buyer
 from tests.harness import until
 
@@ -133,3 +133,46 @@ def test_a_top_up_sent_again_after_a_refusal_is_booked_once(owner, ids):
     taken = owner.form(page, do="topup", amount="2", op=op)
     assert taken.status_code == 409 and value(taken.text, "op") != op, "that name is no use any more"
     assert ok(owner.api("GET", "/accounts/typed"))["balance_u"] == before + 1_000_000
+
+
+def told(html: str) -> str:
+    """What the page says went wrong."""
+    return re.search(r'<div class="note bad" role="alert">.*?<p>(.*?)</p>', html, re.S)[1]
+
+
+@pytest.fixture(scope="module")
+def chinese(console):
+    person = Person(console, Accept_Language="zh-CN").sign_in("ada")
+    yield person
+    person.close()
+
+
+@pytest.mark.parametrize("form", REFUSED)
+def test_a_refused_form_says_why_in_the_pages_language(chinese, ids, form):
+    page, fields, _ = REFUSED[form]
+    said = told(chinese.form("/console/" + page.format(**ids), **fields).text)
+    assert re.search(r"[\u4e00-\u9fff]{2}", said) and not re.search(r"[A-Za-z]{2,} [a-z]+ [a-z]+", said), said
+
+
+@pytest.mark.parametrize("page", EDITED)
+def test_a_refused_editor_says_why_in_the_pages_language(chinese, page):
+    form, wrong = EDITED[page][3:5]
+    said = told(chinese.form(f"/console/{page.rpartition('/')[0]}/new", **form, slug="bad name", name="bad name", rev="0", **{
+        name: text for name, text in wrong.items() if name not in form}).text)
+    assert re.search(r"[\u4e00-\u9fff]{2}", said) and not re.search(r"[A-Za-z]{2,} [a-z]+ [a-z]+", said), said
+    assert "[A-Za-z" not in said, "no regular expression"
+
+
+def test_people_are_told_in_chinese(chinese, market):
+    people = "/console/people"
+    for fields, said in (({"do": "add", "name": "ada", "role": "owner", "password": PASSWORD}, "已有名为“ada”的人，请换一个名称。"),
+                         ({"do": "role", "name": "ada", "role": "support"}, "这是最后一位在用的所有者，请先指定其他人为所有者。"),
+                         ({"do": "add", "name": "x", "role": "user", "password": "short"}, "密码至少需要 10 个字符。")):
+        assert told(chinese.form(people, **fields).text) == said
+    visitor = Buyer(market, market.url, Accept_Language="zh-CN")
+    names = {"password": PASSWORD, "again": PASSWORD}
+    assert told(visitor.form("/sign-up", name="not a name", **names).text) == (
+        "“name”：请填写小写字母、数字和 . _ @ + -，以字母或数字开头")
+    visitor.close()
+    late = [chinese.form("/console/sign-in", name="stranger", password="not it at all").text for _ in range(12)][-1]
+    assert re.fullmatch("尝试过于频繁，请等待 [0-9]+ 秒。", told(late))

@@ -12,7 +12,7 @@ from smartoken.engine.issue import create_account
 from smartoken.engine.ledger import Balance, balance_of
 from smartoken.engine.newest import newest
 from smartoken.errors import Refusal, refuse
-from smartoken.strict import Strict, decode
+from smartoken.strict import Strict, decode, worded
 from smartoken.web.admin.desk import Desk, missing
 from smartoken.web.admin.operation import Operation
 
@@ -25,7 +25,7 @@ def _signed(value: Any) -> Any:
 
 
 Amount = Annotated[int, BeforeValidator(_signed), Field(strict=True)]
-Op = Annotated[str, Field(min_length=1, max_length=120, pattern=r"^[\x21-\x7e]+$")]
+Op = Annotated[str, Field(min_length=1, max_length=120, pattern=worded(r"^[\x21-\x7e]+$", "plain letters, digits and signs, no spaces"))]
 Note = Annotated[str, Field(max_length=500)]
 
 

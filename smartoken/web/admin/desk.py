@@ -49,7 +49,7 @@ class Desk:
 
 def unsound(error: ConfigError) -> Refusal:
     """What somebody wrote is not sound: told in the sentence that the CLI would print."""
-    text = str(error).split(": ", 1)[-1]
+    text = "\n".join(line.split(": ", 1)[-1] for line in str(error).split("\n"))    # without where it stood
     return refuse("invalid_request", text[:1].upper() + text[1:], code="unsound")
 
 
