@@ -47,12 +47,12 @@ async def put_channel(desk: Desk, name: str, body: ChannelBody) -> dict[str, Any
     `credential_again` where the credential that is there would be shown to somebody else."""
     catalog = desk.gateway.catalog
     old = await catalog.get("channels", name)
-    if body.rev != (old["rev"] if old else 0):
-        raise Conflict(f"channels '{name}' is not at revision {body.rev}; read it again")
     was = from_store(ChannelDoc, old) if old else ChannelDoc(name=name, provider="none")
     doc = decode(ChannelDoc, {**body.channel, **_unmasked(desk.gateway, body.channel, was), "name": name,
                               "credential": was.credential if body.credential is None else body.credential},
                  "the channel")
+    if body.rev != (old["rev"] if old else 0):
+        raise Conflict(f"channels '{name}' is not at revision {body.rev}; read it again")
     if body.credential is not None or (doc.proxy, doc.settings) != (was.proxy, was.settings):
         desk.proved()
     _guarded(desk.gateway, doc, was, again=body.credential is not None)
