@@ -49,7 +49,7 @@ async def put_channel(desk: Desk, name: str, body: ChannelBody) -> dict[str, Any
     old = await catalog.get("channels", name)
     if body.rev != (old["rev"] if old else 0):
         raise Conflict(f"channels '{name}' is not at revision {body.rev}; read it again")
-    was = from_store(ChannelDoc, old) if old else ChannelDoc(name=name, provider="none")
+    was = from_store(ChannelDoc, old) if old else decode(ChannelDoc, {"name": name, "provider": "none"}, "the channel")
     doc = decode(ChannelDoc, {**body.channel, **_unmasked(desk.gateway, body.channel, was), "name": name,
                               "credential": was.credential if body.credential is None else body.credential},
                  "the channel")
