@@ -26,11 +26,13 @@ from smartoken_plugins.bridges.turn import (
     Thought,
     Tool,
     Turn,
+    block_of,
     ignored,
     no_equivalent,
     other,
     paired,
     read,
+    thought_of,
     unfit,
     write_others,
 )
@@ -83,11 +85,8 @@ def _messages(turn: Turn, messages: list[dict[str, Any]]) -> None:
 def _block(kind: str, block: dict[str, Any]) -> Item:
     if kind == "tool_use":
         return Call(block["id"], block["name"], msgspec.json.encode(block["input"]).decode())
-    if kind == "thinking":
-        id, _, seal = (block.get("signature") or "").rpartition("~")
-        return Thought(block["thinking"], seal, id)
-    if kind == "redacted_thinking":
-        return Thought("", block["data"])
+    if kind in ("thinking", "redacted_thinking"):
+        return thought_of(block)
     raise no_equivalent("messages", f"a block of type '{kind}'")
 
 
@@ -292,7 +291,7 @@ def _blocks(item: Item) -> list[dict[str, Any]]:
         return [block | ({"is_error": True} if item.failed else {})]
     if not item.seal:
         return []  # unsigned thoughts are refused there, and no answer depends on them
-    return [{"type": "thinking", "thinking": item.text, "signature": item.seal}]
+    return [block_of(Thought(item.text, item.seal))]    # its id is another wire's
 
 
 def _object(call: Call) -> dict[str, Any]:
@@ -358,7 +357,7 @@ def write_answer(reply: Reply, created: int, model: str, names: Mapping[str, Any
     content: list[dict[str, Any]] = []
     for item in reply.items:
         if isinstance(item, Thought):
-            content.append({"type": "thinking", "thinking": item.text, "signature": sealed(item)})
+            content.append(block_of(item))
         elif isinstance(item, Message):
             content += [{"type": "text", "text": part.text} for part in item.parts if isinstance(part, Text | Refused)]
         elif isinstance(item, Call):
@@ -366,11 +365,6 @@ def write_answer(reply: Reply, created: int, model: str, names: Mapping[str, Any
     stop = FILTERED if any(isinstance(part, Refused) for item in reply.items if isinstance(item, Message)
                            for part in item.parts) else reply.stop
     return message(f"msg_{reply.id}", model, content, REASONS[stop], reply.sequence or None, reply.usage)
-
-
-def sealed(thought: Thought) -> str:
-    """A seal with the thought's id, in the one opaque text that the client gives back."""
-    return f"{thought.id}~{thought.seal}" if thought.id and thought.seal else thought.seal
 
 
 def message(id: str, model: str, content: list, stop: str | None, sequence: str | None, usage: Usage | None) -> dict:

@@ -87,6 +87,30 @@ class Thought(msgspec.Struct):
     id: str = ""
 
 
+REDACTED = "redacted:"
+"""Begins the seal of a thought that nobody may read, so that it goes back to Messages in a block of that kind."""
+
+
+def sealed(thought: Thought) -> str:
+    """A seal with the thought's id, in the one opaque text that a client gives back."""
+    return f"{thought.id}~{thought.seal}" if thought.id and thought.seal else thought.seal
+
+
+def block_of(thought: Thought) -> dict[str, Any]:
+    """The thought as a block of Messages; clients of chat get the same."""
+    if thought.seal.startswith(REDACTED):
+        return {"type": "redacted_thinking", "data": thought.seal.removeprefix(REDACTED)}
+    return {"type": "thinking", "thinking": thought.text, "signature": sealed(thought)}
+
+
+def thought_of(block: Mapping[str, Any]) -> Thought:
+    """The thought in such a block."""
+    if block["type"] == "redacted_thinking":
+        return Thought("", REDACTED + block["data"])
+    id, _, seal = (block.get("signature") or "").rpartition("~")
+    return Thought(block["thinking"], seal, id)
+
+
 Item = Message | Call | Result | Thought
 
 

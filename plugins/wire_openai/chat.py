@@ -156,6 +156,8 @@ def _grow(choice: dict[str, Any], part: dict[str, Any], places: Places) -> None:
                 grow(message.setdefault("tool_calls", {}).setdefault(places.of(piece), {}), piece)
         elif isinstance(value, str) and name != "role":
             message[name] = (message.get(name) or "") + value
+        elif isinstance(value, list) and isinstance(message.get(name), list):
+            message[name] = message[name] + value       # pieces of thoughts, annotations
         elif value is not None:
             message[name] = value
     if part.get("logprobs"):

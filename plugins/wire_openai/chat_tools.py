@@ -17,8 +17,9 @@ from smartoken.plugin import Ask, Tool, ToolCall, Turns, Usage
 
 _decode = msgspec.json.decode
 _encode = msgspec.json.encode
-# What a model thought before it called tools; in thinking mode DeepSeek and Moonshot refuse a next turn without it.
-_THOUGHTS = ("reasoning_content", "reasoning", "reasoning_details")
+# What a model thought before it called tools; in thinking mode DeepSeek, Moonshot and Anthropic (over a bridge) refuse a
+# next turn without it.
+_THOUGHTS = ("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks")
 
 
 def offer(ask: Ask, tools: Sequence[Tool]) -> tuple[Ask, Mapping[str, str]] | None:
@@ -103,7 +104,7 @@ class ChatTurn:
 
     def _think(self, part: Mapping[str, Any]) -> None:
         for name in _THOUGHTS:
-            if part.get(name):      # text, or OpenRouter's list of pieces
+            if part.get(name):      # text, or a list of pieces
                 self._thoughts[name] = self._thoughts[name] + part[name] if name in self._thoughts else part[name]
 
     def theirs_of(self, calls: Sequence[Any]) -> list[Any]:

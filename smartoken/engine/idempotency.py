@@ -5,6 +5,9 @@ While it runs here, its Recording passes the answer to everybody who asked and k
 looked at until it tells the answer. A call that came to nothing (refused, failed: never charged) gives its claim back,
 so the same key may try again. A call whose process died is never made again if it cost anything: 409 with its id.
 
+A claim that nobody makes a call for (its client left while it was written, or nobody knows whether it was) is undone:
+in its place comes a document as if older than a day. It also keeps out a write that arrives after its time was over.
+
 | document | what the same key and body gets                                   |
 |----------|-------------------------------------------------------------------|
 | running  | the running call (here: byte for byte as it comes; elsewhere: when it is done) |
@@ -17,7 +20,7 @@ import asyncio
 import base64
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
@@ -37,6 +40,8 @@ SWEPT_HOURS = 72               # how long a gateway may be off and still clear a
 ALIVE_MS = 5 * 60 * 1000       # a process whose heart was silent for so long is dead
 PATIENCE_S = 600               # how long a call that runs elsewhere is waited for
 POLL_S, POLL_MOST_S = 0.1, 1.0
+UNDONE_MAX = 1000              # claims that wait for the store to be undone; past it no more are made
+UNDO_S, UNDO_MOST_S = 0.1, 10  # between two tries
 RECOVERY_MS = 3600 * 1000      # by then a dead process's journal was replayed, or never will be
 RUNNING, DONE = "running", "done"
 COLLECTION = "idempotency"
@@ -151,16 +156,20 @@ class KeyedCalls:
         self._store, self._clock, self._name = store, clock, name
         self._here: dict[str, Recording] = {}
         self._tasks: set[asyncio.Task] = set()
+        self._undoing: set[asyncio.Task] = set()
         self._waiting = self._swept_hour = 0
 
     async def claim(self, acct: str, key: str, digest: str, rid: str) -> Recording | dict[str, Any]:
         """A new Recording (its rid is ours: make the call), one that runs here (attach to it), or a stored answer
         (`replay` it). Refusal 409; 503 when the store is away, for then nobody can tell."""
         now_ms = self._clock.now_ms()
-        doc = {"_id": f"{acct}:{hashlib.sha256(key.encode()).hexdigest()[:40]}", "rev": 1, "acct": acct,
+        # Revisions begin with the time, so that those of one claim do not come again in the next one of this key.
+        doc = {"_id": f"{acct}:{hashlib.sha256(key.encode()).hexdigest()[:40]}", "rev": now_ms, "acct": acct,
                "digest": digest, "rid": rid, "owner": self._name, "at_ms": now_ms, "hour": now_ms // HOUR_MS,
                "state": RUNNING}
         try:
+            if len(self._undoing) >= UNDONE_MAX:
+                raise StoreAway(f"{UNDONE_MAX} claims wait for it")
             return await self._claim(doc)
         except StoreAway:
             raise refuse("upstream", "The store is away, so this Idempotency-Key cannot be honoured yet; try again "
@@ -170,7 +179,7 @@ class KeyedCalls:
         pause_s, waited_s = POLL_S, 0.0
         while True:
             here = self._here.get(doc["_id"])
-            there = here.doc if here is not None else await self._insert(doc)
+            there = here.doc if here is not None else await self._write(self._insert(doc), doc)
             if there["rid"] == doc["rid"]:
                 recording = self._here[doc["_id"]] = Recording(self, there)
                 return recording
@@ -213,15 +222,53 @@ class KeyedCalls:
     async def _take_over(self, doc: dict[str, Any], there: dict[str, Any]) -> Recording | None:
         """Put our claim in place of one that stands for nothing any more; None when somebody was quicker."""
         mine = {**doc, "rev": there["rev"] + 1}
-        try:
-            won = await self._store.replace(COLLECTION, mine, there["rev"])
-        except StoreAway:
-            found = await self._store.get(COLLECTION, doc["_id"])
-            won = found is not None and found["rid"] == doc["rid"]
-        if not won:
+        if not await self._write(self._replace(mine, there["rev"]), mine, there):
             return None
         recording = self._here[doc["_id"]] = Recording(self, mine)
         return recording
+
+    async def _replace(self, doc: dict[str, Any], rev: int) -> bool:
+        """Whether it is in the store afterwards. A lost reply is looked up."""
+        try:
+            return await self._store.replace(COLLECTION, doc, rev)
+        except StoreAway:
+            found = await self._store.get(COLLECTION, doc["_id"])
+            return found is not None and found["rid"] == doc["rid"]
+
+    async def _write(self, work: Coroutine[Any, Any, Any], doc: dict[str, Any], old: dict[str, Any] | None = None) -> Any:
+        """Write a claim in place of `old`, to the end though its client leaves; then it is undone, and also when nobody
+        knows whether it was written. StoreAway."""
+        write = self._start(work, self._tasks)
+        try:
+            return await asyncio.shield(write)
+        except (asyncio.CancelledError, StoreAway):
+            self._start(self._undo(write, doc, old), self._undoing)
+            raise
+
+    async def _undo(self, write: asyncio.Task, doc: dict[str, Any], old: dict[str, Any] | None) -> None:
+        """See the module."""
+        await asyncio.gather(write, return_exceptions=True)
+        nothing, pause_s = {**doc, "at_ms": 0}, UNDO_S
+        while True:
+            try:
+                there = await self._store.get(COLLECTION, doc["_id"])
+                if there is None:
+                    if old is not None or await self._store.insert(COLLECTION, nothing):
+                        return
+                elif not ((there["rid"] == doc["rid"] and there["at_ms"]) or there == old):
+                    return
+                elif await self._store.replace(COLLECTION, {**nothing, "rev": there["rev"] + 1}, there["rev"]):
+                    return
+            except StoreAway as away:
+                log.info("the claim of %s waits for the store to be undone: %s", doc["rid"], away)
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, UNDO_MOST_S)
+
+    def _start(self, work: Coroutine[Any, Any, Any], among: set[asyncio.Task]) -> asyncio.Task:
+        task = asyncio.get_running_loop().create_task(work)
+        among.add(task)
+        task.add_done_callback(among.discard)
+        return task
 
     async def _alive(self, owner: str) -> bool:
         node = await self._store.get("nodes", owner.rpartition("-")[0])
@@ -249,9 +296,7 @@ class KeyedCalls:
                 answer = {**answer, "body": None}
             else:
                 self._waiting += recording.size
-        task = asyncio.get_running_loop().create_task(self._settle(recording, answer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._start(self._settle(recording, answer), self._tasks)
 
     async def _settle(self, recording: Recording, answer: dict[str, Any] | None) -> None:
         doc, pause_s = recording.doc, 0.5
@@ -276,11 +321,12 @@ class KeyedCalls:
 
     async def close(self) -> None:
         """Wait a little for answers that are being kept; the rest is found to have died with us."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=2)
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if tasks := self._tasks | self._undoing:
+            await asyncio.wait(tasks, timeout=2)
+        while tasks := self._tasks | self._undoing:     # the end of a claim's write begins its undoing
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def sweep(self) -> None:
         """Once an hour: remove what is older than a day."""

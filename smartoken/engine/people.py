@@ -118,9 +118,12 @@ class People:
                                 "created_ms": self._clock.now_ms()}, "the new person")
         return await self.create(doc)
 
-    async def all(self) -> list[dict[str, Any]]:
-        """Every admin as stored, by name."""
-        return await every(self._store, "admins")
+    async def page(self, q: str = "", role: str = "", after: str = "", limit: int = 50) -> list[dict[str, Any]]:
+        """Admins as stored, by name: those after `after` whose name begins with `q`, of one role where one is named."""
+        first = await self._store.get("admins", q) if q and after < q else None
+        found = [first] if first is not None and role in ("", first["role"]) else []
+        found += await self._store.find("admins", {"role": role} if role else None, after=max(q, after), limit=limit)
+        return [one for one in found if one["_id"].startswith(q)][:limit]
 
     async def get(self, name: str) -> dict[str, Any]:
         """An admin as stored; Refusal 404."""
@@ -139,7 +142,7 @@ class People:
             old = await self.get(name)
             doc = decode(AdminDoc, {**_fields(old), **fields}, "the person")
             if old["role"] == "owner" and old["active"] and not (doc.role == "owner" and doc.active):
-                owners = [one for one in await self.all() if one["role"] == "owner" and one["active"]]
+                owners = [one for one in await every(self._store, "admins", {"role": "owner"}) if one["active"]]
                 if len(owners) == 1:
                     raise ConfigError("This is the last active owner; make somebody else an owner first.")
             new = {**to_store(doc), "rev": old["rev"] + 1}

@@ -1,5 +1,6 @@
 """Signing in: the first run, sessions, what a change must bring, roles, the second factor, too many tries."""
 
+import re
 import stat
 import time
 from collections import defaultdict
@@ -259,6 +260,35 @@ def test_no_place_tells_money_to_who_may_not_see_it(console, owner):
     owner.api("DELETE", "/channels/costly")
     owner.api("POST", f"/accounts/{made}/adjustments", {"amount_u": 3_222_221, "op": "debt-3", "note": "the end",
                                                        "password": PASSWORD})
+
+
+def test_everybody_is_on_some_page(new_gateway):
+    owner = Person(new_gateway).first_owner("zoe")
+    for number in range(61):
+        role = "billing" if number % 20 == 0 else "user"
+        made = owner.api("POST", "/people", {"name": f"p-{number:02}", "role": role, "password": PASSWORD})
+        assert made.status_code == 201, made.text
+    everybody = [*(f"p-{number:02}" for number in range(61)), "zoe"]
+    first = owner.api("GET", "/people").json()
+    rest = owner.api("GET", f"/people?after={first['next']}").json()
+    assert len(first["people"]) == 50 and rest["next"] == ""
+    assert [one["name"] for one in (*first["people"], *rest["people"])] == everybody
+    assert rest["people"][-1]["sessions"] == 1 and not any(one["sessions"] for one in first["people"])
+    for query, found in (("q=p-0", everybody[:10]), ("q=P-07", ["p-07"]), ("q=zoe", ["zoe"]), ("q=q", []),
+                         ("role=billing", everybody[:61:20]), ("role=billing&q=p-2", ["p-20"]), ("role=owner&q=p", []),
+                         ("q=p&after=p-57", everybody[58:61]), ("q=p-60&after=p-60", [])):
+        page = owner.api("GET", f"/people?{query}").json()
+        assert ([one["name"] for one in page["people"]], page["next"]) == (found, ""), query
+    assert owner.api("GET", "/people?role=nobody").status_code == 400
+
+    page = owner.page("/console/people?q=p-")
+    more = re.search(r'<a class="button" href="([^"]+)">More people', page)[1].replace("&amp;", "&")
+    assert page.count('value="end"') == 50 and "p-60" not in page and "p-60" in owner.page(more)
+    assert "zoe" not in re.findall(r"<strong>([^<]+)</strong>", owner.page(more))
+    done = owner.form("/console/people?q=p-6&only=billing", do="role", name="p-60", role="support")
+    assert done.status_code == 303 and done.headers["location"] == "/console/people?q=p-6&only=billing&done=saved"
+    assert [one["role"] for one in owner.api("GET", "/people?q=p-60").json()["people"]] == ["support"]
+    owner.close()
 
 
 def test_a_person_is_changed_whole_or_not_at_all(console, owner):

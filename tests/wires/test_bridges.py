@@ -445,3 +445,36 @@ def test_thinking_is_left_out_where_messages_would_refuse_it(quirks, kind):
     assert thinks("openai.responses", second_turn("E=")) and not thinks("openai.responses", second_turn(""))
     ours = json.loads(BRIDGES["openai.chat", "anthropic.messages"].request(solquir.peek(json.dumps(plain).encode()), "up", quirks))
     assert ours["thinking"]["type"] == kind and "temperature" not in ours
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_chat_client_may_give_sealed_thoughts_back(stream):
+    """Then the next turn thinks on; what nobody may read goes back as such."""
+    asked = {"model": "m", "messages": [{"role": "user", "content": "x"}], "reasoning_effort": "low", "max_tokens": 5000}
+    ask, bridge = WIRES["openai.chat"].peek(json.dumps(asked).encode()), BRIDGES["openai.chat", "anthropic.messages"]
+    blocks = [{"type": "thinking", "thinking": "hm", "signature": "c2ln"}, {"type": "redacted_thinking", "data": "aGlk"},
+              {"type": "thinking", "thinking": "so", "signature": "bW9y"}]
+    call = {"type": "tool_use", "id": "c1", "name": "f", "input": {}}
+    message = {"id": "m1", "type": "message", "role": "assistant", "model": "c", "content": [*blocks, call],
+               "stop_reason": "tool_use", "usage": {"input_tokens": 1, "output_tokens": 1}}
+    if stream:
+        events = [{"type": "message_start", "message": message | {"content": []}}]
+        for at, block in enumerate(message["content"]):
+            events.append({"type": "content_block_start", "index": at, "content_block": block | (
+                {"thinking": "", "signature": ""} if block["type"] == "thinking" else {})})
+            if block["type"] == "thinking":
+                events += [{"type": "content_block_delta", "index": at, "delta": delta} for delta in (
+                    {"type": "thinking_delta", "thinking": block["thinking"]},
+                    {"type": "signature_delta", "signature": block["signature"]})]
+            events.append({"type": "content_block_stop", "index": at})
+        events += [{"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 1}},
+                   {"type": "message_stop"}]
+        data = b"".join(b"data: %b\n\n" % json.dumps(event).encode() for event in events)
+        said = json.loads(chat_wire.gather(stream_through("openai.chat", "anthropic.messages", ask, data, [])[1]))
+        assert [block["index"] for block in said["choices"][0]["message"]["thinking_blocks"]] == [0, 1, 2]
+    else:
+        said = json.loads(bridge.answer(json.dumps(message).encode(), ask))
+    again = [*asked["messages"], said["choices"][0]["message"], {"role": "tool", "tool_call_id": "c1", "content": "r"}]
+    assert again[1]["reasoning_content"] == "hm\n\nso"
+    sent = carried("openai.chat", "anthropic.messages", asked | {"messages": again})
+    assert sent["messages"][1]["content"] == [*blocks, call] and sent["thinking"]["type"] == "enabled"

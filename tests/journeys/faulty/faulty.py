@@ -2,7 +2,7 @@
 
 The file is JSON, {"replace jobs": "away", …}: the method and the collection (of an append, the entry's kind; "*" is any
 call), and how it fails. `away`: it never arrives. `lost`: it happens, its reply is lost. `slow`: it happens when the
-rule is gone. `late`: its time is over, and a second later it happens all the same. `lossy`: by chance. The file beside it with the ending
+rule is gone, though the caller be gone by then. `late`: its time is over, and a second later it happens all the same. `lossy`: by chance. The file beside it with the ending
 .met has a line for each call that failed.
 """
 
@@ -17,7 +17,7 @@ from smartoken.plugin import StoreAway, hookimpl
 from smartoken.testing.lossy import LossyStore
 
 serving = False
-late = set()
+under_way = set()
 
 
 class Faulty:
@@ -36,21 +36,27 @@ class Faulty:
             rule = self._rule(name, subject)
             if rule == "away":
                 raise StoreAway("away")
-            if rule == "late":
-                task = asyncio.create_task(afterwards(method, args, named))
-                late.add(task)
-                task.add_done_callback(late.discard)
-                raise StoreAway("no reply in time")
             if rule == "lossy":
                 return await getattr(self._lossy, name)(*args, **named)
-            while rule == "slow" and self._rule(name, subject, quiet=True) == "slow":
-                await asyncio.sleep(0.02)
+            if rule in ("late", "slow"):
+                task = asyncio.create_task(self._afterwards(rule, name, subject, args, named))
+                under_way.add(task)
+                task.add_done_callback(under_way.discard)
+                if rule == "late":
+                    raise StoreAway("no reply in time")
+                return await asyncio.shield(task)
             answer = await method(*args, **named)
             if rule == "lost":
                 raise StoreAway("reply lost")
             return answer
 
         return call
+
+    async def _afterwards(self, rule, name, subject, args, named):
+        await asyncio.sleep(1 if rule == "late" else 0)
+        while rule == "slow" and self._rule(name, subject, quiet=True) == "slow":
+            await asyncio.sleep(0.02)
+        return await getattr(self._store, name)(*args, **named)
 
     def _rule(self, name, subject, quiet=False):
         if not serving or not self._rules.exists():
@@ -61,11 +67,6 @@ class Faulty:
             with self._rules.with_suffix(".met").open("a") as met:
                 met.write(f"{os.getpid()} {name} {subject}\n")
         return rule
-
-
-async def afterwards(method, args, named):
-    await asyncio.sleep(1)
-    await method(*args, **named)
 
 
 @hookimpl
