@@ -42,12 +42,11 @@ class Provider:
 
     speaks: {wire: path below base_url}. errors: {upstream error code or type: meaning}, consulted before the HTTP
     status. `base_url` may be a function when it is known only after `smartoken_open`. Facts of `quirks` are read by
-    the wire: see each wire's docstring for the names it knows. `auth` makes header lines of a credential and nothing
-    else: it runs in any thread. makers: {wire of long work: how this provider does it},
+    the wire: see each wire's docstring for the names it knows. makers: {wire of long work: how this provider does it},
     where it does not speak the wire's own dialect. voices: how it clones voices, if it does. heard(credential, headers)
     is told of the head of each answer to a call, on the request path: plain, quick, and never raising. session_header
-    carries Ask.session to it, for its prompt cache. auth(credential) gives the headers that carry it, wire_auth those
-    for wires {wire: auth} where the same server wants others.
+    carries Ask.session to it, for its prompt cache. auth(credential) gives the headers that carry it (and does
+    nothing else: it runs in any thread), wire_auth those for wires {wire: auth} where the same server wants others.
     """
 
     slug: str

@@ -92,7 +92,8 @@ def test_the_catalog_is_compiled_only_when_it_changed_and_never_on_the_loop(tmp_
         resolved.append(threading.get_ident())
         return resolve(ref)
 
-    gifts = Gifts({"acme": Provider("acme", "https://api.acme.test/v1", auth, {"openai.chat": "/chat/completions"})})
+    gifts = Gifts({"acme": Provider("acme", "https://api.acme.test/v1", auth,
+                                    speaks={"openai.chat": "/chat/completions"})})
 
     async def main():
         async with kit(tmp_path) as it:
@@ -125,7 +126,8 @@ def test_of_two_readings_the_later_one_wins(tmp_path, first):
             over.wait(2)                   # for the other to end, if nothing keeps it from overtaking
         return ()
 
-    gifts = Gifts({"acme": Provider("acme", "https://api.acme.test/v1", auth, {"openai.chat": "/chat/completions"})})
+    gifts = Gifts({"acme": Provider("acme", "https://api.acme.test/v1", auth,
+                                    speaks={"openai.chat": "/chat/completions"})})
 
     async def main():
         async with kit(tmp_path) as it:
