@@ -28,9 +28,10 @@ def tell(locale: Locale, text: str) -> str:
 
 @cache
 def _patterns(language: str) -> list[tuple[re.Pattern[str], str]]:
-    """(pattern, translation) of the rows with holes; those that say the most come first."""
+    """(pattern, translation) of the rows with holes; those that begin with a word, then those that say the most,
+    come first: a hole in front would take the field's name for a part of the value."""
     known = Locale.get(language).translations.get("unknown", {})
     rows = sorted(((english, other) for english, other in known.items() if HOLE.search(english)),
-                  key=lambda row: -len(HOLE.sub("", row[0])))
+                  key=lambda row: (row[0].startswith("{"), -len(HOLE.sub("", row[0]))))
     return [(re.compile("".join(f"(?P<{part}>.+?)" if at % 2 else re.escape(part)
                                 for at, part in enumerate(HOLE.split(english)))), other) for english, other in rows]

@@ -36,6 +36,8 @@ def test_every_refusal_is_told_in_the_language(language):
      "“rpm”：请填写整数，而不是 'a {b} c'\n“tpm”：不能小于 0"),
     ("The books do not take it: that would take the balance to -3 µUSD.", "账簿不接受：余额将变为 -3 µUSD。"),
     ("There is somebody called 'Accounts' already; choose another name.", "已有名为“Accounts”的人，请换一个名称。"),
+    ("'face_u': 'free' is not an amount in USD; write it like 12.50, with at most six decimals",
+     "“face_u”：'free' 不是美元金额，请写成 12.50 这样，最多六位小数"),
     ("What nobody translated.", "What nobody translated.")])
 def test_a_sentence_keeps_its_values(english, chinese):
     locale.load_translations(str(FOLDER / "locale"))

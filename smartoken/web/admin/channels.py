@@ -47,7 +47,7 @@ async def put_channel(desk: Desk, name: str, body: ChannelBody) -> dict[str, Any
     `credential_again` where the credential that is there would be shown to somebody else."""
     catalog = desk.gateway.catalog
     old = await catalog.get("channels", name)
-    was = from_store(ChannelDoc, old) if old else ChannelDoc(name=name, provider="none")
+    was = from_store(ChannelDoc, old) if old else decode(ChannelDoc, {"name": name, "provider": "none"}, "the channel")
     doc = decode(ChannelDoc, {**body.channel, **_unmasked(desk.gateway, body.channel, was), "name": name,
                               "credential": was.credential if body.credential is None else body.credential},
                  "the channel")
