@@ -1,7 +1,8 @@
 """The one composition root: configuration -> plugins -> adapters -> engine -> web; serve; drain.
 
 A worker calls `run`. Parts are opened in the order in which they need each other and closed in reverse, whatever failed
-on the way. At the end calls settle first, then the journal is shipped, then the leases are given back.
+on the way. At the end calls settle first, then the journal is shipped and the plugins hear of it, then they are
+closed, then the leases are given back.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import uvloop
 
-from smartoken import console
+from smartoken import console, logs
 from smartoken.adapters.clock import SystemClock
 from smartoken.conf import Conf
 from smartoken.engine import figures
@@ -40,15 +41,16 @@ from smartoken.engine.replay import replay, replay_neighbours
 from smartoken.engine.seal import open_pepper, open_ring
 from smartoken.engine.ship import Shipper
 from smartoken.engine.snapshot import SnapshotKeeper
+from smartoken.engine.telling import Tell, Teller
 from smartoken.engine.vouchers import Vouchers
 from smartoken.errors import StoreAway
 from smartoken.plugin import loader
 from smartoken.plugin.host import Host
-from smartoken.secrets import resolve
 from smartoken.upstream.pool import Pool
 from smartoken.web.app import found_routes, make_app, parted
 from smartoken.web.door import Door, HotPaths
 from smartoken.web.forwarded import Proxies
+from smartoken.web.guest import guests
 from smartoken.web.http1 import Edge
 from smartoken.web.render import renderer
 from smartoken.web.server import FrontServer
@@ -58,13 +60,12 @@ log = logging.getLogger("smartoken")
 
 METRICS_S = 5
 ORPHANS_S = 30           # how often journals of dead neighbours are looked for
-SETTLE_S = 5             # after the drain, for calls whose client left
+SETTLE_S = 5             # after the drain, for calls whose client left; the supervisor waits for this, too
 
 
 def run(conf: Conf, index: int, ready: Callable[[], None]) -> None:
     """Serve as worker `index` until SIGTERM, then drain. `ready` is called once it answers."""
-    logging.basicConfig(level=conf.log.level.upper(), stream=sys.stderr,
-                        format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.set_up(conf.log)
     uvloop.run(serve(conf, index, ready))
 
 
@@ -105,15 +106,14 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
     journal = Journal(root / node, node, clock)
     await journal.open()
     stack.callback(journal.close)
-    await own_remains(journal, store, ledger)
     name = f"{node}-{journal.boot}"
     leases = Leases(ledger, clock, name, journal.intent)
     metrics = Metrics()
     access = Access(sys.stdout.fileno(), index)
     stack.callback(access.flush)
-    shipper = Shipper(journal, leases, store, host_told := Told(host))
+    tell = host.usage if host.listens else None
+    shipper = Shipper(journal, leases, store, teller := Teller(tell))
     stack.push_async_callback(give_back, shipper, leases)
-    stack.push_async_callback(host_told.close)
 
     pepper = open_pepper(conf.data_folder, conf.secrets.pepper)
     with contextlib.suppress(StoreAway):    # then it is checked at the next start
@@ -122,7 +122,7 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
     stack.push_async_callback(keys.close)
     sealer = open_ring(conf.data_folder, conf.secrets.key_ring)
     snapshots = SnapshotKeeper(store, registry, sealer, conf.data_folder, listeners=(keys.apply,),
-                               secret=lambda ref: host.secret(ref) or resolve(ref))
+                               secret=host.secret)
     people = People(store, sealer, limiter, clock, conf.data_folder)
     stack.callback(people.close)
     pool = Pool()
@@ -140,16 +140,18 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
     stack.push_async_callback(gateway.keyed.close)
     await host.open(gateway)
     stack.push_async_callback(host.close, gateway)
+    stack.push_async_callback(tell_last, shipper, teller)
+    await own_remains(journal, store, ledger, tell)
     await snapshots.open()                  # after the plugins: some know their base URL only now
     stack.push_async_callback(snapshots.close)
     gateway.media = registry.adapter("media", conf.media.url, conf.file)
     await gateway.media.open()
     stack.push_async_callback(gateway.media.close)
-    gateway.jobs = Jobs(gateway, gateway.media, host_told)
+    gateway.jobs = Jobs(gateway, gateway.media)
     await gateway.jobs.open()
     stack.push_async_callback(gateway.jobs.close)
     reaper = Reaper(store, ledger, leases, name, clock, (gateway.vouchers.finish, gateway.keyed.sweep, Pruner(store, ledger, clock).some))
-    for work in (leases.run, shipper.run, reaper.run, partial(orphans, root, node, store, ledger),
+    for work in (leases.run, shipper.run, reaper.beats, reaper.run, partial(orphans, root, journal, store, ledger, tell),
                  partial(measure, gateway), watch_lag, partial(figures.tell, gateway)):
         stack.push_async_callback(ended, asyncio.create_task(kept(work)))
     return gateway
@@ -163,7 +165,7 @@ async def open_servers(conf: Conf, gateway: Gateway, host: Host, stack: contextl
                       for path, wire in registry.paths.items()})
     edge = Edge(connections_max=conf.server.max_connections or sys.maxsize,
                 connections_per_ip=conf.server.max_connections_per_ip or sys.maxsize)
-    routes = [*found_routes(gateway), *console.routes(gateway), *registry.handlers]
+    routes = [*found_routes(gateway), *console.routes(gateway, guests(gateway))]
     stack.push_async_callback(console.close)
     public, admin = parted(routes)
     here = conf.server
@@ -186,28 +188,10 @@ def journal_root(conf: Conf) -> Path:
     return conf.data_folder / "journal"
 
 
-class Told:
-    """Tells plugins of shipped usage, one batch after the other, beside the shipping."""
-
-    def __init__(self, host: Host):
-        self._host = host
-        self._tasks: set[asyncio.Task] = set()
-
-    def __call__(self, records) -> None:
-        if any("smartoken_usage" in plugin.hooks for plugin in self._host.plugins):
-            task = asyncio.get_running_loop().create_task(self._host.usage(records))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def close(self) -> None:
-        """Wait for those under way."""
-        await asyncio.gather(*self._tasks)
-
-
-async def own_remains(journal: Journal, store: Counted, ledger: Ledger) -> None:
+async def own_remains(journal: Journal, store: Counted, ledger: Ledger, tell: Tell | None) -> None:
     """Bring home what an earlier start of this worker left; with the store away, `orphans` does it later."""
     try:
-        report = await replay(journal.folder, store, ledger, journal)
+        report = await replay(journal.folder, store, ledger, journal, tell)
     except StoreAway as away:
         log.warning("what an earlier start left in the journal waits for the store: %s", away)
         return
@@ -215,12 +199,14 @@ async def own_remains(journal: Journal, store: Counted, ledger: Ledger) -> None:
         log.warning("replayed the journal: %s", report)
 
 
-async def orphans(root: Path, node: str, store: Counted, ledger: Ledger) -> None:
-    """Bring home, now and then, what dead neighbours left."""
+async def orphans(root: Path, journal: Journal, store: Counted, ledger: Ledger, tell: Tell | None,
+                  every_s: float = ORPHANS_S) -> None:
+    """Bring home, now and then, what dead neighbours left, and what is still there of our own earlier starts."""
     while True:
-        await asyncio.sleep(ORPHANS_S)
+        await asyncio.sleep(every_s)
+        await own_remains(journal, store, ledger, tell)
         try:
-            for report in await replay_neighbours(root, store, ledger, node):
+            for report in await replay_neighbours(root, store, ledger, journal.node, tell):
                 log.warning("replayed a dead neighbour's journal: %s", report)
         except StoreAway as away:
             log.warning("a neighbour's journal waits for the store: %s", away)
@@ -241,6 +227,16 @@ async def settled(gateway: Gateway) -> None:
                 await asyncio.sleep(0.05)
     for call in list(gateway.calls):
         call.stop()
+
+
+async def tell_last(shipper: Shipper, teller: Teller) -> None:
+    """Before the plugins are closed: ship what is left and let them hear of it."""
+    try:
+        await shipper.drain()
+    except StoreAway as away:
+        log.warning("the plugins hear of the last usage at the next start: %s", away)
+    finally:
+        await teller.close()
 
 
 async def give_back(shipper: Shipper, leases: Leases) -> None:

@@ -38,6 +38,15 @@ Flag = Annotated[bool, BeforeValidator(_yes_or_no)]
 """A bool that is really written as one: no "yes", no 1."""
 
 
+WORDS: dict[str, str] = {}      # what people are told to write where a pattern did not fit
+
+
+def worded(pattern: str, words: str) -> str:
+    """The same regular expression; whoever writes what does not fit is told to write `words` instead of shown it."""
+    WORDS[pattern] = words
+    return pattern
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """'; did you mean 'x'?' when something known is close, else '; known: a, b' (or nothing when nothing is known)."""
     names = sorted(known)
@@ -69,7 +78,8 @@ def _sentence(model: type[BaseModel], fault: Mapping[str, Any], prefix: str) -> 
         return f"'{key}' is missing; write it"
     if fault["type"] == "model_type":
         return f"'{key}' is a table; write it as [{key}]"
-    text = fault["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list")
+    said = WORDS.get(fault.get("ctx", {}).get("pattern"))
+    text = f"write {said}" if said else fault["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list")
     value = fault.get("input")
     # A validator of ours says itself what may be shown; a model that may hold secrets shows nothing.
     hide = model.model_config.get("hide_input_in_errors") or fault["type"] == "value_error"

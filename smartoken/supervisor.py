@@ -19,7 +19,7 @@ from smartoken.errors import ConfigError
 
 BACK_OFF_S = (0.1, 0.5, 1, 2, 5, 10, 30)  # the wait before the n-th restart in a row
 STEADY_S = 60                             # a worker that answered this long begins at the first wait again
-KILL_AFTER_S = 2                          # on top of the drain: then a worker that still lives is killed
+KILL_AFTER_S = 30                         # on top of the drain, for what main.py and engine/jobs.py wait for, and the books
 STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 ENTRY = "smartoken.main:run"
 
@@ -44,11 +44,12 @@ class Supervisor:
     once, when all answer; `buried` gets the pid of each worker that ended, `say` a line when one fell.
     """
 
-    def __init__(self, workers: int, *, drain_s: int = 30, entry: str = ENTRY, env: Mapping[str, str] | None = None,
+    def __init__(self, workers: int, *, drain_s: int = 30, kill_after_s: int = KILL_AFTER_S,
+                 entry: str = ENTRY, env: Mapping[str, str] | None = None,
                  ready: Callable[[], None] = lambda: None, buried: Callable[[int], None] = lambda pid: None,
                  say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True)):
         self._workers = [Worker(index) for index in range(workers)]
-        self._drain_s, self._entry = drain_s, entry
+        self._patience_s, self._entry = drain_s + kill_after_s, entry
         self._env = {**os.environ, **(env or {})}
         self._ready, self._buried, self._say = ready, buried, say
         self._select = selectors.DefaultSelector()
@@ -169,7 +170,7 @@ class Supervisor:
         for worker in self._workers:
             if worker.process is not None and worker.process.poll() is None:
                 worker.process.send_signal(signal.SIGTERM if self._stopping == 1 else signal.SIGKILL)
-        return time.monotonic() + self._drain_s + KILL_AFTER_S
+        return time.monotonic() + self._patience_s
 
     def _kill(self) -> None:
         for worker in self._workers:

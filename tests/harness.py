@@ -35,7 +35,7 @@ host = "127.0.0.1"
 workers = {workers}
 max_body = {max_body}
 max_connections_per_ip = 0    # whole crowds come from one address here
-drain_s = 10
+drain_s = {drain_s}
 {server}
 [data]
 folder = "{folder}/var"
@@ -89,13 +89,13 @@ class Gateway:
     """Made stopped; `apply` a catalog, `start`, make a `client`, call `url`, `check_books`, `close`."""
 
     def __init__(self, folder: Path, *, workers: int = 1, max_body: int = 1_048_576, conf: str = "", node: str = "",
-                 store: str = "sqlite:///{data}/smartoken.db", server: str = ""):
+                 store: str = "sqlite:///{data}/smartoken.db", server: str = "", drain_s: int = 10):
         """Gateways of one folder with different `node`s are one installation of several machines. `server` are lines
         more for the table [server], `conf` tables more."""
         self.folder, self.workers, self.port = folder, workers, 0
         self.conf = folder / f"smartoken{node}.toml"
-        self.conf.write_text(CONF.format(workers=workers, folder=folder, max_body=max_body, node=node, store=store, server=server)
-                             + conf)
+        self.conf.write_text(CONF.format(workers=workers, folder=folder, max_body=max_body, node=node, store=store,
+                                         server=server, drain_s=drain_s) + conf)
         self.log = folder / f"serve{node}.log"
         self.process: subprocess.Popen | None = None
         self._rows: dict[str, UsageRecord] = {}

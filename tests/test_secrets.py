@@ -1,9 +1,11 @@
 """References to secrets: every way for one to be missing or empty is an error with a remedy."""
 
+from pathlib import Path
+
 import pytest
 
 from smartoken.errors import ConfigError
-from smartoken.secrets import resolve
+from smartoken.secrets import is_ours, resolve
 
 
 def test_a_variable_and_a_file(tmp_path, monkeypatch):
@@ -31,6 +33,27 @@ def test_missing(tmp_path, monkeypatch):
         resolve(f"file:{tmp_path}/nothing")
     with pytest.raises(ConfigError, match="cannot be read"):
         resolve(f"file:{tmp_path}")
+
+
+@pytest.mark.parametrize("ref", ["file:a\0b", "file:~nobody-of-that-name/x", "file:\ud800", "env:A\ud800"])
+def test_what_cannot_be_a_name_is_an_error_like_any(ref):
+    """Anything else would be raised where a whole catalog is read, and leave none of it in force."""
+    with pytest.raises(ConfigError):
+        resolve(ref)
+    assert not is_ours(ref, Path("var"), ())
+
+
+def test_what_is_the_gateways_own(tmp_path, monkeypatch):
+    data, other = tmp_path / "var", tmp_path / "variant"
+    data.mkdir()
+    (tmp_path / "link").symlink_to(data)
+    monkeypatch.chdir(tmp_path)
+    own = ("env:RING", f"file:{tmp_path}/pepper", "")
+    for ref in (f"file:{data}/keyring", "file:var/keyring", f"file:{tmp_path}/link/keyring", "file: var/x/../keyring ",
+                "env:RING", "env: RING ", "file:pepper"):
+        assert is_ours(ref, data, own), ref
+    for ref in (f"file:{other}/x", "file:var/../x", "env:RINGS", "", "RING", "oauth:RING", "sk-var/keyring"):
+        assert not is_ours(ref, data, own), ref
 
 
 def test_binary(tmp_path):

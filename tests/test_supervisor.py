@@ -21,7 +21,7 @@ from smartoken.conf import load
 import os
 with hold_port("127.0.0.1", 0) as held:
     port = held.getsockname()[1]
-    supervisor = Supervisor(int(sys.argv[2]), drain_s=int(sys.argv[3]), entry="standin:" + sys.argv[1],
+    supervisor = Supervisor(int(sys.argv[2]), drain_s=int(sys.argv[3]), kill_after_s=2, entry="standin:" + sys.argv[1],
                             env={"PORT": str(port)}, ready=lambda: print("ready", port, flush=True))
     sys.exit(supervisor.run())
 """

@@ -10,11 +10,12 @@ Quirks that a bridge reads, on the channel or the provider:
     default_max_tokens   to messages: the limit where the client names none
     hosted_tools         "drop": tools that the client's own provider would run (web_search, which Codex always offers)
                          are not offered to the model; without it a request with one is refused
-    drop, default, set   as in wire_openai/body.py; developer_role and stream_only as in wire_openai/responses.py
+    drop, default, set, own_temperature, developer_role, stream_only
+                         as in wire_openai/body.py and wire_openai/responses.py
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
@@ -40,18 +41,20 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One wire: its files, what fits its bodies to a provider, and its field for what was said."""
+    """One wire: its files, what fits its bodies to a provider, its field for what was said, and of a request's fields
+    the names of tools whose calls must be turned back."""
 
     wire: ModuleType
     steps: type
     writer: type
     fit: Any
     items: str
+    names: Callable[[Mapping[str, Any]], Mapping[str, tuple[str, str, bool]]]
 
 
-SIDES = (Side(chat, ChatSteps, ChatWriter, read.adjusted, "messages"),
-         Side(responses, ResponsesSteps, ResponsesWriter, fit, "input"),
-         Side(messages, MessagesSteps, MessagesWriter, read.adjusted, "messages"))
+SIDES = (Side(chat, ChatSteps, ChatWriter, read.adjusted, "messages", names_of),
+         Side(responses, ResponsesSteps, ResponsesWriter, fit, "input", names_of),
+         Side(messages, MessagesSteps, MessagesWriter, read.adjusted, "messages", lambda fields: {}))
 
 
 def _request(source: Side, target: Side, ask: Ask, upstream_name: str, quirks: Mapping[str, Any]) -> bytes:
@@ -61,11 +64,12 @@ def _request(source: Side, target: Side, ask: Ask, upstream_name: str, quirks: M
                        code="unsupported_path")
     stream = ask.stream or bool(quirks.get("stream_only"))
     try:
-        asked = _decode(ask.body)
+        asked = {name: _decode(value) for name, value in read.chosen(ask, quirks).items()}
         if quirks.get("hosted_tools") == "drop" and isinstance(asked.get("tools"), list):
             asked["tools"] = [tool for tool in asked["tools"]
                               if not isinstance(tool, dict) or tool.get("type") in OWN_TOOLS]
         turn = source.wire.read_request(asked)
+        turn.filled = ask.filled
         sound(turn)
         body = target.wire.write_request(turn, upstream_name, stream, quirks)
     except msgspec.DecodeError as error:   # a number that no JSON reader of ours can hold
@@ -80,11 +84,11 @@ def _request(source: Side, target: Side, ask: Ask, upstream_name: str, quirks: M
 
 def _answer(source: Side, target: Side, data: bytes, ask: Ask) -> bytes:
     reply = target.wire.read_answer(_decode(data))
-    return msgspec.json.encode(source.wire.write_answer(reply, int(time.time()), ask.slug, names_of(ask.fields)))
+    return msgspec.json.encode(source.wire.write_answer(reply, int(time.time()), ask.slug, source.names(ask.fields)))
 
 
 def _stream(source: Side, target: Side, ask: Ask) -> BridgeStream:
-    return BridgeStream(target.steps(), source.writer(ask, names_of(ask.fields)))
+    return BridgeStream(target.steps(), source.writer(ask, source.names(ask.fields)))
 
 
 @hookimpl

@@ -26,14 +26,17 @@ from smartoken_plugins.bridges.turn import (
     Tool,
     Turn,
     allow,
+    block_of,
     ignored,
     no_equivalent,
     other,
     paired,
     read,
     text_of,
+    thought_of,
     write_others,
 )
+from smartoken_plugins.wire_openai.calls import text_of as arguments_of
 from smartoken_plugins.wire_openai.usage import usage_of
 
 from smartoken.plugin import Usage, new_rid
@@ -47,6 +50,7 @@ OTHERS = {name: name for name in (
     "top_logprobs", "user", "metadata", "service_tier", "safety_identifier", "prompt_cache_key",
     "prompt_cache_retention", "verbosity")}
 # A provider's quirk `thinking` says how it is asked to think, by the effort and whether it is "none".
+BLOCKS = "thinking_blocks"                 # a field of ours in an assistant's message, by the name that other gateways use
 THINKING = {"effort": lambda effort, on: {"reasoning_effort": effort},
             "enable_thinking": lambda effort, on: {"enable_thinking": on},
             "thinking": lambda effort, on: {"thinking": {"type": "enabled" if on else "disabled"}}}
@@ -77,7 +81,10 @@ def _assistant(turn: Turn, message: dict[str, Any]) -> None:
     if message.get("audio") or message.get("function_call"):
         raise no_equivalent("messages", "'audio' or 'function_call' of an assistant")
     thought = message.get("reasoning_content") or message.get("reasoning")
-    if thought:
+    sealed_ones = message.get(BLOCKS)
+    if sealed_ones:
+        turn.items += map(thought_of, sealed_ones)
+    elif thought:
         turn.items.append(Thought(thought))
     parts = _parts(message.get("content") or [])
     if message.get("refusal"):
@@ -88,7 +95,10 @@ def _assistant(turn: Turn, message: dict[str, Any]) -> None:
         if call.get("type") == "custom":
             turn.items.append(Call(call["id"], call["custom"]["name"], call["custom"]["input"], custom=True))
         else:
-            turn.items.append(Call(call["id"], call["function"]["name"], call["function"]["arguments"] or "{}"))
+            given = call["function"]
+            arguments = given["arguments"] or "{}"
+            turn.items.append(Call(call["id"], given["name"],
+                                   arguments_of(arguments) if isinstance(arguments, dict) else arguments))
 
 
 def _parts(content: Any) -> list[Part]:
@@ -334,8 +344,11 @@ def write_answer(reply: Reply, created: int, model: str, names: Mapping[str, Any
     message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None}
     calls = []
     for item in reply.items:
-        if isinstance(item, Thought) and item.text:
-            message["reasoning_content"] = "\n\n".join(filter(None, (message.get("reasoning_content"), item.text)))
+        if isinstance(item, Thought):
+            if item.text:
+                message["reasoning_content"] = "\n\n".join(filter(None, (message.get("reasoning_content"), item.text)))
+            if item.seal:
+                message[BLOCKS] = [*message.get(BLOCKS, ()), block_of(item)]
         elif isinstance(item, Message):
             for part in item.parts:
                 field = "refusal" if isinstance(part, Refused) else "content"

@@ -4,20 +4,22 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from smartoken_plugins.bridges.chat import REASONS, STOPS, as_text, usage_fields
+from smartoken_plugins.bridges.chat import BLOCKS, REASONS, STOPS, as_text, usage_fields
 from smartoken_plugins.bridges.stream import Step, encode
-from smartoken_plugins.bridges.turn import CALLS, END, Call
+from smartoken_plugins.bridges.turn import CALLS, END, Call, Thought, block_of
+from smartoken_plugins.wire_openai.calls import Places, text_of
 from smartoken_plugins.wire_openai.usage import usage_of
 
 from smartoken.plugin import Ask, Usage, new_rid
 
 
 class ChatSteps:
-    """Reads the first choice; calls are told apart by their index."""
+    """Reads the first choice."""
 
     def __init__(self) -> None:
         self._begun = False
         self._calls: set[int] = set()
+        self._places = Places()
 
     def __call__(self, event: dict[str, Any]) -> Iterator[Step]:
         if event.get("error"):
@@ -48,11 +50,11 @@ class ChatSteps:
         if delta.get("refusal"):
             yield "refusal", delta["refusal"]
         for call in delta.get("tool_calls") or ():
-            key, function = call.get("index", 0), call.get("function") or call.get("custom") or {}
+            key, function = self._places.of(call), call.get("function") or call.get("custom") or {}
             if key not in self._calls:
                 self._calls.add(key)
                 yield "call", key, call.get("id") or f"call_{new_rid()}", function.get("name") or "", "custom" in call
-            piece = function.get("arguments") or function.get("input")
+            piece = text_of(function.get("arguments") or function.get("input"))
             if piece:
                 yield "arguments", key, piece
 
@@ -68,12 +70,12 @@ class ChatWriter:
         self._bare: set[int] = set()                # calls without arguments so far
         self._texts: dict[Any, list[Any]] = {}      # custom tools that came as functions: told whole at the end
         self._stop, self._usage, self._over = END, None, False
+        self._thought, self._sealed = "", 0         # since the last seal; how many seals there were
         self._steps = {"begin": self._begin, "text": lambda words: self._delta({"content": words}),
                        "refusal": lambda words: self._delta({"refusal": words}),
-                       "thought": lambda words: self._delta({"reasoning_content": words}),
-                       "paragraph": lambda: self._delta({"reasoning_content": "\n\n"}), "call": self._call,
+                       "thought": self._think, "paragraph": self._paragraph, "seal": self._seal, "call": self._call,
                        "arguments": self._arguments, "stop": self._note_stop, "usage": self._note_usage,
-                       "error": self._error, "seal": lambda *seal: b""}
+                       "error": self._error}
 
     def write(self, step: Step) -> bytes:
         return b"" if self._over else self._steps[step[0]](*step[1:])
@@ -94,6 +96,20 @@ class ChatWriter:
 
     def _begin(self, id: str, model: str) -> bytes:
         return self._delta({"role": "assistant", "content": ""})
+
+    def _think(self, words: str) -> bytes:
+        self._thought += words
+        return self._delta({"reasoning_content": words})
+
+    def _paragraph(self) -> bytes:
+        self._thought += "\n\n" if self._thought else ""
+        return self._delta({"reasoning_content": "\n\n"})
+
+    def _seal(self, id: str, seal: str) -> bytes:
+        # OpenAI's own clients want an index in whatever list they gather.
+        block = {"index": self._sealed, **block_of(Thought(self._thought, seal, id))}
+        self._thought, self._sealed = "", self._sealed + 1
+        return self._delta({BLOCKS: [block]})
 
     def _call(self, key: Any, id: str, name: str, custom: bool) -> bytes:
         at = self._keys[key] = len(self._keys)

@@ -26,11 +26,14 @@ from smartoken_plugins.bridges.turn import (
     Thought,
     Tool,
     Turn,
+    block_of,
     ignored,
     no_equivalent,
     other,
     paired,
     read,
+    thought_of,
+    unfit,
     write_others,
 )
 from smartoken_plugins.wire_anthropic.messages import usage_of
@@ -82,11 +85,8 @@ def _messages(turn: Turn, messages: list[dict[str, Any]]) -> None:
 def _block(kind: str, block: dict[str, Any]) -> Item:
     if kind == "tool_use":
         return Call(block["id"], block["name"], msgspec.json.encode(block["input"]).decode())
-    if kind == "thinking":
-        id, _, seal = (block.get("signature") or "").rpartition("~")
-        return Thought(block["thinking"], seal, id)
-    if kind == "redacted_thinking":
-        return Thought("", block["data"])
+    if kind in ("thinking", "redacted_thinking"):
+        return thought_of(block)
     raise no_equivalent("messages", f"a block of type '{kind}'")
 
 
@@ -144,7 +144,7 @@ def _thinking(turn: Turn, thinking: dict[str, Any]) -> None:
 
 def _output(turn: Turn, config: dict[str, Any]) -> None:
     if config.get("effort") and turn.effort != "none":
-        turn.effort = config["effort"]
+        turn.effort, turn.effort_field = config["effort"], "output_config"
     if config.get("format"):
         if config["format"]["type"] != "json_schema":
             raise no_equivalent("output_config", config["format"]["type"])
@@ -207,7 +207,9 @@ def write_request(turn: Turn, model: str, stream: bool, quirks: Mapping[str, Any
     if turn.format is not None:
         config["format"] = {"type": "json_schema", "schema": turn.format.schema}
     if turn.effort:
-        _think(body, config, turn.effort, limit, quirks)
+        if turn.effort != "none" and turn.effort not in EFFORTS:
+            raise unfit(turn.effort_field, f"must be one of none, {', '.join(EFFORTS)}")
+        _think(body, config, turn, limit, quirks)
     if config:
         body["output_config"] = config
     user = turn.others.pop("user", None) or turn.others.pop("safety_identifier", None)
@@ -219,15 +221,37 @@ def write_request(turn: Turn, model: str, stream: bool, quirks: Mapping[str, Any
     return body | write_others(turn, OTHERS)
 
 
-def _think(body: dict[str, Any], config: dict[str, Any], effort: str, limit: int, quirks: Mapping[str, Any]) -> None:
+def _think(body: dict[str, Any], config: dict[str, Any], turn: Turn, limit: int, quirks: Mapping[str, Any]) -> None:
     """`thinking` = "adaptive" on the channel for models that choose themselves; else a budget below the limit."""
-    if effort == "none":
+    if turn.effort == "none":
         body["thinking"] = {"type": "disabled"}
-    elif quirks.get("thinking") == "adaptive":
-        body["thinking"] = {"type": "adaptive"}
-        config["effort"] = EFFORTS[effort]
-    elif limit > LEAST_BUDGET * 2:
-        body["thinking"] = {"type": "enabled", "budget_tokens": min(BUDGETS[effort], limit // 2)}
+        return
+    adaptive = quirks.get("thinking") == "adaptive"
+    if adaptive:
+        config["effort"] = EFFORTS[turn.effort]
+    if not _may_think(turn) or (not adaptive and limit <= LEAST_BUDGET * 2):
+        return
+    if "temperature" in turn.filled:
+        turn.others.pop("temperature", None)    # the client's wish to have it think goes before a default of ours
+    body["thinking"] = {"type": "adaptive"} if adaptive else {
+        "type": "enabled", "budget_tokens": min(BUDGETS[turn.effort], limit // 2)}
+
+
+def _may_think(turn: Turn) -> bool:
+    """False where that wire would refuse the request for its thinking. Effort is a hint, so it is the one to give way:
+    a tool that must be called, a temperature of the client's own, and calls that are still to be answered without the
+    sealed thought before them, which most clients of other wires never get to see. (That newer models refuse the first
+    two as well is UNCONFIRMED.)"""
+    temperature = turn.others.get("temperature", ("", 1))[1]
+    if turn.choice in ("required", "named") or (temperature != 1 and "temperature" not in turn.filled):
+        return False
+    begun: Item | None = None                   # what the assistant's turn that is to be gone on with begins with
+    for item in turn.items:
+        if isinstance(item, Message) and item.role != "assistant":
+            begun = None
+        elif begun is None and not (isinstance(item, Thought) and not item.seal):
+            begun = item
+    return begun is None or isinstance(begun, Thought)
 
 
 def _choice_of(turn: Turn) -> dict[str, Any]:
@@ -267,7 +291,7 @@ def _blocks(item: Item) -> list[dict[str, Any]]:
         return [block | ({"is_error": True} if item.failed else {})]
     if not item.seal:
         return []  # unsigned thoughts are refused there, and no answer depends on them
-    return [{"type": "thinking", "thinking": item.text, "signature": item.seal}]
+    return [block_of(Thought(item.text, item.seal))]    # its id is another wire's
 
 
 def _object(call: Call) -> dict[str, Any]:
@@ -333,7 +357,7 @@ def write_answer(reply: Reply, created: int, model: str, names: Mapping[str, Any
     content: list[dict[str, Any]] = []
     for item in reply.items:
         if isinstance(item, Thought):
-            content.append({"type": "thinking", "thinking": item.text, "signature": sealed(item)})
+            content.append(block_of(item))
         elif isinstance(item, Message):
             content += [{"type": "text", "text": part.text} for part in item.parts if isinstance(part, Text | Refused)]
         elif isinstance(item, Call):
@@ -341,11 +365,6 @@ def write_answer(reply: Reply, created: int, model: str, names: Mapping[str, Any
     stop = FILTERED if any(isinstance(part, Refused) for item in reply.items if isinstance(item, Message)
                            for part in item.parts) else reply.stop
     return message(f"msg_{reply.id}", model, content, REASONS[stop], reply.sequence or None, reply.usage)
-
-
-def sealed(thought: Thought) -> str:
-    """A seal with the thought's id, in the one opaque text that the client gives back."""
-    return f"{thought.id}~{thought.seal}" if thought.id and thought.seal else thought.seal
 
 
 def message(id: str, model: str, content: list, stop: str | None, sequence: str | None, usage: Usage | None) -> dict:

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from smartoken_plugins.bridges.messages import REASONS, STOPS, message, sealed, usage_fields
+from smartoken_plugins.bridges.messages import REASONS, STOPS, message, usage_fields
 from smartoken_plugins.bridges.stream import Step, encode, named
-from smartoken_plugins.bridges.turn import END, FILTERED, Thought
+from smartoken_plugins.bridges.turn import END, FILTERED, REDACTED, Thought, sealed
 from smartoken_plugins.wire_anthropic.messages import usage_of
 
 from smartoken.plugin import Ask, Usage, new_rid
@@ -40,7 +40,7 @@ class MessagesSteps:
                 yield ("paragraph",)
             self._thoughts += 1
         elif block["type"] == "redacted_thinking":
-            yield "seal", "", block["data"]
+            yield "seal", "", REDACTED + block["data"]
 
     def _piece(self, event: dict[str, Any]) -> Iterator[Step]:
         delta = event["delta"]

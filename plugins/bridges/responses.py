@@ -142,7 +142,7 @@ def _text(turn: Turn, text: dict[str, Any]) -> None:
 
 
 def _reasoning(turn: Turn, reasoning: dict[str, Any]) -> None:
-    turn.effort = reasoning.get("effort") or ""
+    turn.effort, turn.effort_field = reasoning.get("effort") or "", "reasoning"
     turn.thoughts = bool(reasoning.get("summary"))
 
 
@@ -200,16 +200,18 @@ def read_request(body: Mapping[str, Any]) -> Turn:
 
 
 def names_of(fields: Mapping[str, Any]) -> dict[str, tuple[str, str, bool]]:
-    """{name upstream: (namespace, name, custom)} of the tools whose calls must be turned back for the client."""
+    """{name upstream: (namespace, name, custom)} of the tools whose calls must be turned back for the client of chat or
+    responses; all other tools keep their names."""
     raw = bytes(fields.get("tools", b""))
     if b'"custom"' not in raw and b'"namespace"' not in raw:
         return {}
     names: dict[str, tuple[str, str, bool]] = {}
     for tool in msgspec.json.decode(raw):
         given = tool.get("custom") if isinstance(tool.get("custom"), dict) else tool
-        if tool["type"] == "custom":
+        kind = tool.get("type")
+        if kind == "custom":
             names[given["name"]] = ("", given["name"], True)
-        elif tool["type"] == "namespace":
+        elif kind == "namespace":
             for inner in tool["tools"]:
                 space, name = tool["name"], inner["name"]
                 names[f"{space}{JOINT}{name}"] = (space, name, inner["type"] == "custom")

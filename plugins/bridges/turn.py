@@ -87,6 +87,30 @@ class Thought(msgspec.Struct):
     id: str = ""
 
 
+REDACTED = "redacted:"
+"""Begins the seal of a thought that nobody may read, so that it goes back to Messages in a block of that kind."""
+
+
+def sealed(thought: Thought) -> str:
+    """A seal with the thought's id, in the one opaque text that a client gives back."""
+    return f"{thought.id}~{thought.seal}" if thought.id and thought.seal else thought.seal
+
+
+def block_of(thought: Thought) -> dict[str, Any]:
+    """The thought as a block of Messages; clients of chat get the same."""
+    if thought.seal.startswith(REDACTED):
+        return {"type": "redacted_thinking", "data": thought.seal.removeprefix(REDACTED)}
+    return {"type": "thinking", "thinking": thought.text, "signature": sealed(thought)}
+
+
+def thought_of(block: Mapping[str, Any]) -> Thought:
+    """The thought in such a block."""
+    if block["type"] == "redacted_thinking":
+        return Thought("", REDACTED + block["data"])
+    id, _, seal = (block.get("signature") or "").rpartition("~")
+    return Thought(block["thinking"], seal, id)
+
+
 Item = Message | Call | Result | Thought
 
 
@@ -121,11 +145,13 @@ class Turn(msgspec.Struct):
     parallel: bool | None = None
     limit: int | None = None
     effort: str = ""                   # none, minimal, low, medium, high, xhigh, max
+    effort_field: str = "reasoning_effort"
     thoughts: bool = False             # the client wants to see them
     stop: list[str] = []
     stop_field: str = "stop"
     format: Format | None = None
     others: dict[str, tuple[str, Any]] = {}
+    filled: tuple[str, ...] = ()       # fields whose value is ours, not the client's
 
 
 class Reply(msgspec.Struct):
@@ -217,9 +243,20 @@ def sound(turn: Turn) -> None:
     if turn.choice not in CHOICES:
         raise refuse("invalid_request", "'tool_choice' is none of auto, none, required and a tool of yours.",
                      param="tool_choice")
+    if type(turn.effort) is not str:
+        raise unfit(turn.effort_field, "holds an effort that is no text")
+    for name in ("temperature", "top_p"):
+        field, value = turn.others.get(name, ("", 0))
+        if type(value) not in (int, float):
+            raise unfit(field, "must be a number")
     for name, texts in (("system", turn.system), (turn.stop_field, turn.stop)):
         if not all(type(text) is str for text in texts):
             raise refuse("invalid_request", f"'{name}' holds a text that is none.", param=name)
+
+
+def unfit(field: str, why: str) -> Refusal:
+    """The 400 for a value that no wire has there."""
+    return refuse("invalid_request", f"'{field}' {why}.", param=field, code="invalid_value")
 
 
 def _check_texts(value: Any, param: str) -> None:

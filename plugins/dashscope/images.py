@@ -1,17 +1,18 @@
 """DashScope's pictures: qwen-image and its kin answer with the picture, older wan models with a task to be polled.
 
 A channel's setting `async_images = true` makes every model a task; `false` none. Clients may give `negative_prompt`,
-`seed`, `prompt_extend` and `watermark` (off unless asked for) beside OpenAI's fields; `image` is a URL or a data URI.
+`seed`, `prompt_extend` and `watermark` (off unless asked for) beside OpenAI's fields. Pictures to work from are taken
+by the models that answer at once; a task knows words only.
 """
 
-import base64
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 from smartoken_plugins.dashscope import tasks
+from smartoken_plugins.wire_openai.images import pictures_of
 
-from smartoken.plugin import MADE, Ask, Maker, Outgoing, Result, Said
+from smartoken.plugin import MADE, Ask, Maker, Outgoing, Result, Said, refuse
 
 SYNC = "/services/aigc/multimodal-generation/generation"
 ASYNC = "/services/aigc/text2image/image-synthesis"
@@ -21,27 +22,24 @@ TASKS_ONLY = ("wanx", "wan2.1-", "wan2.2-", "wan2.5-", "flux", "stable-diffusion
 def submit(ask: Ask, upstream_name: str, path: str, settings: Mapping[str, Any]) -> Outgoing:
     """Pictures that came as files go on as data URIs."""
     prompt = tasks.option(ask, "prompt")
+    pictures = pictures_of(tasks.options(ask, "image", "images", "mask"), ask.files)
     parameters = {"n": ask.images, "watermark": False,
                   **tasks.options(ask, "negative_prompt", "seed", "prompt_extend", "watermark")}
     if ask.size and ask.size != "auto":
         parameters["size"] = ask.size.replace("x", "*")
     if settings.get("async_images", upstream_name.startswith(TASKS_ONLY)):
+        if pictures:
+            raise refuse("invalid_request", f"'{ask.slug}' makes pictures from words only; leave the others out.",
+                         param="image")
         given = {"prompt": prompt}
         if "negative_prompt" in parameters:
             given["negative_prompt"] = parameters.pop("negative_prompt")
         body = {"model": upstream_name, "input": given, "parameters": parameters}
         return Outgoing("POST", ASYNC, msgspec.json.encode(body), headers=tasks.ASYNC, lasting=True)
-    content = [{"image": one} for one in _images(ask)] + [{"text": prompt}]
+    content = [{"image": one} for one in pictures] + [{"text": prompt}]
     body = {"model": upstream_name, "input": {"messages": [{"role": "user", "content": content}]},
             "parameters": parameters}
     return Outgoing("POST", path, msgspec.json.encode(body))
-
-
-def _images(ask: Ask) -> list[str]:
-    given = tasks.option(ask, "image") or []
-    given = [given] if isinstance(given, str) else list(given)
-    return given + [f"data:{part.content_type or 'image/png'};base64,{base64.b64encode(part.data).decode()}"
-                    for part in ask.files if part.name in ("image", "image[]")]
 
 
 def said(data: bytes, ask: Ask) -> Said:

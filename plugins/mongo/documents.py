@@ -4,10 +4,10 @@ MongoDB could replace a document whose revision matches, but servers that speak 
 (FerretDB) read, compare and write in three steps, and two writers would both win. An insert against `_id` is atomic
 everywhere, so a revision is claimed by inserting `<id>#<n>`, and a removed document is a row that says so.
 
-Old rows must outlive whoever read them and still means to write: a slot that is free again could be claimed from a
-stale reading. They go when the document is written KEEP_MS later.
+A superseded row loses what it is found by at once, and goes later; so does what is left of a removed document (sweep.py).
 """
 
+import asyncio
 import re
 import time
 from collections.abc import Mapping
@@ -19,12 +19,12 @@ from motor.motor_asyncio import AsyncIOMotorCollection, AsyncIOMotorDatabase
 from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError
 from smartoken_plugins.mongo.answer import answer, index
+from smartoken_plugins.mongo.sweep import keep_swept
 
 from smartoken.plugin import COLLECTIONS
 
-KEEP_MS = 600_000
-INDEXED = {"keys": ("acct", "kid"), "accounts": ("name",), "prices": ("slug",), "vouchers": ("id", "batch"),
-           "claims": ("voucher", "state"), "idempotency": ("hour",)}
+INDEXED = {"keys": ("acct", "kid"), "accounts": ("name",), "prices": ("slug",), "jobs": ("open",), "sessions": ("admin",),
+           "vouchers": ("id", "batch"), "claims": ("voucher", "state"), "idempotency": ("hour",)}
 
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _text = msgspec.json.Encoder()
@@ -36,6 +36,7 @@ class Documents:
 
     def __init__(self, db: AsyncIOMotorDatabase):
         self._db = db
+        self._sweeping: asyncio.Task | None = None
 
     def _rows(self, collection: str) -> AsyncIOMotorCollection:
         if collection not in COLLECTIONS:
@@ -45,8 +46,16 @@ class Documents:
     async def prepare(self) -> None:
         for name in COLLECTIONS:
             await index(self._db[name], "of", "-n")
+            await index(self._db[name], "at_ms")
             for field in INDEXED.get(name, ()):
-                await index(self._db[name], f"is.{field}", "of")
+                await index(self._db[name], f"is.{field}", "of", "-n")
+        self._sweeping = asyncio.create_task(keep_swept(self._db))
+
+    async def close(self) -> None:
+        """End what goes on by itself."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.wait((self._sweeping,))
 
     async def get(self, collection: str, id: str) -> dict | None:
         row = await self._newest(collection, id)
@@ -62,19 +71,16 @@ class Documents:
         if not test:
             return await self._all(rows, after, limit)
         found: list[dict] = []
+        order = [("of", ASCENDING), ("n", DESCENDING)]
         while len(found) < limit:
-            # Candidates may be superseded, and then the newest row of their document decides.
-            cursor = rows.find({**test, "of": {"$gt": after}}, {"of": 1}).sort("of", ASCENDING).limit(limit)
-            some = await answer(cursor.to_list(limit))
-            ids = sorted({row["of"] for row in some})
-            newest = await self._newest_of(rows, ids)
-            for id in ids:
-                row = newest.get(id)
-                if row and row["live"] and all(row["is"].get(field) == value for field, value in (where or {}).items()):
-                    found.append(msgspec.json.decode(row["body"]))
+            # Of a document that was just written an older row may fit as well, or instead: the newest one decides.
+            cursor = rows.find({**test, "of": {"$gt": after}}, {"of": 1, "n": 1, "live": 1, "body": 1}).sort(order)
+            some = await answer(cursor.limit(limit).to_list(limit))
+            newest = await self._newest_of(rows, sorted({row["of"] for row in some}))
+            found += [msgspec.json.decode(row["body"]) for row in some if row["live"] and row["n"] == newest.get(row["of"])]
             if len(some) < limit:
                 break
-            after = ids[-1]
+            after = some[-1]["of"]
         return found[:limit]
 
     async def _all(self, rows: AsyncIOMotorCollection, after: str, limit: int) -> list[dict]:
@@ -94,10 +100,17 @@ class Documents:
         return found[:limit]
 
     async def insert(self, collection: str, doc: dict) -> bool:
-        row = await self._newest(collection, doc["_id"])
-        if row and row["live"]:
-            return False
-        return await self._claim(collection, doc["_id"], row["n"] + 1 if row else 1, doc)
+        while True:
+            row = await self._newest(collection, doc["_id"])
+            if row and row["live"]:
+                return False
+            n = row["n"] + 1 if row else 1
+            if not await self._claim(collection, doc["_id"], n, doc):
+                return False
+            if row is None or await answer(self._rows(collection).find_one({"_id": row["_id"]}, {"_id": 1})):
+                return True
+            # A sweep took what we followed: another, who found nothing at all, may have begun at 1. So may we.
+            await answer(self._rows(collection).delete_one({"_id": f"{doc['_id']}#{n}"}))
 
     async def replace(self, collection: str, doc: dict, rev: int) -> bool:
         return await self._follow(collection, doc["_id"], rev, doc)
@@ -111,8 +124,8 @@ class Documents:
             return False
         if not await self._claim(collection, id, row["n"] + 1, doc):
             return False
-        old = {"of": id, "n": {"$lt": row["n"]}, "at_ms": {"$lt": _now_ms() - KEEP_MS}}
-        await answer(self._rows(collection).delete_many(old))
+        if collection in INDEXED:      # else `find` would have to look at it for as long as it is there
+            await answer(self._rows(collection).update_one({"_id": row["_id"]}, {"$set": {"is": {}}}))
         return True
 
     async def _claim(self, collection: str, id: str, n: int, doc: dict | None) -> bool:
@@ -127,13 +140,13 @@ class Documents:
     async def _newest(self, collection: str, id: str) -> dict | None:
         return await answer(self._rows(collection).find_one({"of": id}, sort=[("n", DESCENDING)]))
 
-    async def _newest_of(self, rows: AsyncIOMotorCollection, ids: list[str]) -> dict[str, dict]:
-        newest: dict[str, dict] = {}
+    async def _newest_of(self, rows: AsyncIOMotorCollection, ids: list[str]) -> dict[str, int]:
+        """The number of the newest row of each document."""
+        newest: dict[str, int] = {}
         for start in range(0, len(ids), 200):
-            cursor = rows.find({"of": {"$in": ids[start:start + 200]}})
+            cursor = rows.find({"of": {"$in": ids[start:start + 200]}}, {"of": 1, "n": 1})
             for row in await answer(cursor.to_list(None)):
-                if row["of"] not in newest or newest[row["of"]]["n"] < row["n"]:
-                    newest[row["of"]] = row
+                newest[row["of"]] = max(row["n"], newest.get(row["of"], 0))
         return newest
 
 

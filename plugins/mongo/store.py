@@ -76,7 +76,8 @@ class MongoStore:
     async def close(self) -> None:
         client, self._client = self._client, None
         if client is not None:
-            await self._usage.close()
+            for part in (self._documents, self._usage):
+                await part.close()
             await asyncio.to_thread(client.close)      # it says good-bye to the server, and would hold up everybody
 
     async def ping(self) -> None:

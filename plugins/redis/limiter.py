@@ -155,14 +155,13 @@ class RedisLimiter:
     # -- what take does
 
     def _quota(self, want: Want, now: int) -> Quota:
-        quota = self._quotas.get(want.key)
+        quota, burst = self._quotas.get(want.key), want.burst_s * 1_000_000
         if quota is None:
             self._forget(now)
-            burst = want.burst_s * 1_000_000
             quota = self._quotas[want.key] = Quota(want.key, want.limit, burst, self._reserve(burst), now)
             self._queue.append(want.key)
-        elif quota.limit != want.limit:
-            quota.limit = want.limit           # the operator changed it; microseconds stay what they are
+        elif quota.limit != want.limit or quota.burst != burst:
+            quota.limit, quota.burst = want.limit, burst       # the operator changed it; microseconds stay what they are
         return quota
 
     def _reserve(self, burst: int) -> int:

@@ -131,7 +131,8 @@ DIALECT = Dialect(
     signs=(b'"message_start"', b'"content_block_start"', b'"content_block_stop"', b'"message_delta"',
            b'"message_stop"', b'"type":"error"', b'"type": "error"', b'{"error":'),
     judge=judge, usage=usage, cut=cut, put_cost=lambda data, add_cost, cost_u: add_cost(data, cost_u),
-    promises=lambda event: event.get("type") not in OPENING, tells_usage=lambda event: event.get("type") == "message_delta")
+    promises=lambda event: event.get("type") not in OPENING,
+    tells_usage=lambda reader, event: event.get("type") == "message_delta")
 
 
 def reader(ask: Ask, quirks: Mapping[str, Any], keep_usage: bool = False) -> EventReader:

@@ -75,18 +75,31 @@ def cap(ask: Ask, tokens: int, quirks: Mapping[str, Any]) -> dict[str, msgspec.R
 
 
 def judge(reader: EventReader, event: dict[str, Any]) -> None:
-    """A finish reason, or a prompt that was blocked, ends it; usage is a running total."""
+    """It ends when each choice has its finish reason and the totals are told, or with a prompt that was blocked; where
+    fewer choices come than were asked for, with the body. Usage is a running total."""
     if "error" in event:
         reader.failure = failure_in(event)
         return
     if isinstance(event.get("usageMetadata"), dict):
         reader.figures["usage"] = event["usageMetadata"]
-    candidates = event.get("candidates")
-    done = isinstance(candidates, list) and any(isinstance(c, dict) and c.get("finishReason") for c in candidates)
+    done = reader.figures.setdefault("done", set())
+    done |= {index for index, candidate in _candidates(event) if candidate.get("finishReason")}
     feedback = event.get("promptFeedback")
-    if done or (isinstance(feedback, dict) and feedback.get("blockReason")):
-        reader.finished = reader.ended = True
-        reader.figures["final"] = True
+    blocked = isinstance(feedback, dict) and bool(feedback.get("blockReason"))
+    if done or blocked:
+        reader.finished = reader.figures["final"] = True
+        reader.ended = reader.ended or blocked or (_all_done(reader) and "usageMetadata" in event)
+
+
+def _candidates(event: Mapping[str, Any]) -> list[tuple[int, dict[str, Any]]]:
+    """The choices in an event, each behind its index, which proto-JSON leaves out where it is 0."""
+    found = event.get("candidates")
+    return [(one["index"] if type(one.get("index")) is int else at, one) for at, one in enumerate(found)
+            if isinstance(one, dict)] if isinstance(found, list) else []
+
+
+def _all_done(reader: EventReader) -> bool:
+    return len(reader.figures.get("done", ())) >= reader.figures.get("choices", 1)
 
 
 def usage(reader: EventReader) -> Usage | None:
@@ -123,12 +136,15 @@ def add_cost(data: bytes, cost_u: int) -> bytes:
 def cut(reader: EventReader, why: Refusal, usage: Usage) -> list[tuple[str, dict[str, Any]]]:
     """A last event with the finish reason of a limit, our reason in words, and the totals."""
     prompt = usage.input + usage.cache_read + usage.cache_write
-    last = {"content": {"role": "model", "parts": []}, "finishReason": "MAX_TOKENS", "index": 0,
+    last = {"content": {"role": "model", "parts": []}, "finishReason": "MAX_TOKENS",
             "finishMessage": f"{why.code}: {why.message}"}
+    done, choices = reader.figures.setdefault("done", set()), reader.figures.get("choices", 1)
+    open_ = [index for index in range(choices) if index not in done]
+    done |= set(open_)
     told = {"promptTokenCount": prompt, "cachedContentTokenCount": usage.cache_read,
             "candidatesTokenCount": usage.output - usage.reasoning, "thoughtsTokenCount": usage.reasoning,
             "totalTokenCount": prompt + usage.output}
-    return [("", {"candidates": [last], "usageMetadata": told})]
+    return [("", {"candidates": [{**last, "index": index} for index in open_], "usageMetadata": told})]
 
 
 DIALECT = Dialect(
@@ -136,13 +152,15 @@ DIALECT = Dialect(
     signs=(b'"finishReason"', b'"promptFeedback"', b'"error"'),
     judge=judge, usage=usage, cut=cut, put_cost=lambda data, add_cost, cost_u: add_cost(data, cost_u),
     promises=lambda event: True, running_usage=b'"usageMetadata"',
-    tells_usage=lambda event: "usageMetadata" in event and any(
-        candidate.get("finishReason") for candidate in event.get("candidates") or ()))
+    tells_usage=lambda reader, event: "usageMetadata" in event and _all_done(reader) and any(
+        candidate.get("finishReason") for _, candidate in _candidates(event)))
 
 
 def reader(ask: Ask, quirks: Mapping[str, Any], keep_usage: bool = False) -> EventReader:
     """A reader of one attempt's stream."""
-    return EventReader(DIALECT, keep_usage)
+    found = EventReader(DIALECT, keep_usage)
+    found.figures["choices"] = ask.choices
+    return found
 
 
 def whole(data: bytes, ask: Ask, quirks: Mapping[str, Any]) -> tuple[Usage | None, Failure | None, int]:
@@ -162,18 +180,21 @@ def whole(data: bytes, ask: Ask, quirks: Mapping[str, Any]) -> tuple[Usage | Non
 
 
 def gather(stream: bytes) -> bytes:
-    """The answer that a complete stream tells: the last event, with the parts of all."""
+    """The answer that a complete stream tells: the last event, with the choices and their parts of all."""
     parts: dict[int, list[Any]] = {}
+    choices: dict[int, dict[str, Any]] = {}
     last: dict[str, Any] = {}
     for event in events_of(stream):
         if "error" in event:
             return _encode(event)
         last = last | event
-        for at, candidate in enumerate(event.get("candidates") or ()):
+        for index, candidate in _candidates(event):
             content = candidate.get("content") or {}
-            parts.setdefault(candidate.get("index", at), []).extend(content.get("parts") or ())
-    for at, candidate in enumerate(last.get("candidates") or ()):
-        candidate["content"] = {"role": "model", "parts": parts[candidate.get("index", at)]}
+            parts.setdefault(index, []).extend(content.get("parts") or ())
+            choices[index] = choices.get(index, {}) | candidate
+    if choices:
+        last["candidates"] = [choices[index] | {"content": {"role": "model", "parts": parts[index]}}
+                              for index in sorted(choices)]
     return _encode(last)
 
 
@@ -228,4 +249,4 @@ def _first(*values: int | None) -> int | None:
 
 WIRE = Wire(name=NAME, paths=(), prefixes=PREFIXES, peek=peek, peek_at=peek_at, body=body, reader=reader,
             whole=whole, refuse=refuse, refuse_in_stream=refuse_in_stream, failure=failure, add_cost=add_cost,
-            gather=gather, cap=cap, openapi=OPENAPI)
+            gather=gather, cap=cap, key_in_query="key", openapi=OPENAPI)

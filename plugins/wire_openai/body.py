@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from smartoken.plugin import Refusal, refuse
+from smartoken.plugin import Ask, Refusal, refuse
 
 MAX_DEPTH = 64
 MAX_COUNT = 2**31 - 1
@@ -46,7 +46,7 @@ def raw(value: object) -> msgspec.Raw:
 
 def text(fields: dict[str, msgspec.Raw], name: str) -> str:
     """A required, non-empty string field."""
-    value = _value(fields, name)
+    value = decoded(fields, name)
     if type(value) is not str or not value:
         raise bad(f"'{name}' is required and must be a non-empty string.", param=name)
     return value
@@ -54,13 +54,13 @@ def text(fields: dict[str, msgspec.Raw], name: str) -> str:
 
 def session(fields: dict[str, msgspec.Raw]) -> str:
     """What the client calls its conversation (`prompt_cache_key`), where that fits into a header; '' otherwise."""
-    name = _value(fields, "prompt_cache_key") if "prompt_cache_key" in fields else None
+    name = decoded(fields, "prompt_cache_key") if "prompt_cache_key" in fields else None
     return name if isinstance(name, str) and _SESSION.fullmatch(name) else ""
 
 
 def word(fields: Mapping[str, msgspec.Raw], name: str, usual: str = "") -> str:
     """An optional string field; `usual` when absent or null."""
-    value = _value(fields, name)
+    value = decoded(fields, name)
     if value is None:
         return usual
     if type(value) is not str or not value:
@@ -70,7 +70,7 @@ def word(fields: Mapping[str, msgspec.Raw], name: str, usual: str = "") -> str:
 
 def flag(fields: dict[str, msgspec.Raw], name: str) -> bool:
     """An optional boolean field; null is false."""
-    value = _value(fields, name)
+    value = decoded(fields, name)
     if value is None:
         return False
     if type(value) is not bool:
@@ -80,7 +80,7 @@ def flag(fields: dict[str, msgspec.Raw], name: str) -> bool:
 
 def count(fields: dict[str, msgspec.Raw], name: str) -> int | None:
     """An optional whole number of at least 1; null is absent."""
-    value = _value(fields, name)
+    value = decoded(fields, name)
     if value is None:
         return None
     if type(value) is not int or not 1 <= value <= MAX_COUNT:
@@ -106,6 +106,14 @@ def some_list(fields: dict[str, msgspec.Raw], name: str) -> None:
         raise bad(f"'{name}' is required and must be a non-empty array.", param=name)
 
 
+def chosen(ask: Ask, quirks: Mapping[str, Any]) -> Mapping[str, msgspec.Raw]:
+    """The fields to send: under the quirk `own_temperature` (reasoning models take none but their own) without a
+    temperature that is our default and not the client's wish."""
+    if quirks.get("own_temperature") and "temperature" in ask.filled:
+        return {name: value for name, value in ask.fields.items() if name != "temperature"}
+    return ask.fields
+
+
 def adjusted(fields: Mapping[str, msgspec.Raw], quirks: Mapping[str, Any]) -> Mapping[str, msgspec.Raw]:
     """The fields after a provider's quirks `drop` (a list of fields not sent), `default` ({field: value} where the
     client said nothing) and `set` ({field: value} whatever the client said)."""
@@ -123,7 +131,8 @@ def bad(message: str, **more) -> Refusal:
     return refuse("invalid_request", message, **more)
 
 
-def _value(fields: Mapping[str, msgspec.Raw], name: str) -> object:
+def decoded(fields: Mapping[str, msgspec.Raw], name: str) -> object:
+    """A field's value, None when absent. Refusal 400."""
     found = fields.get(name)
     if found is None:
         return None

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 from smartoken_plugins.wire_openai import body as read
 from smartoken_plugins.wire_openai import errors, openapi
+from smartoken_plugins.wire_openai.calls import Places, grow
 from smartoken_plugins.wire_openai.chat_stream import ChatReader, payload
 from smartoken_plugins.wire_openai.chat_tools import TURNS
 from smartoken_plugins.wire_openai.look import look
@@ -129,6 +130,7 @@ def gather(stream: bytes) -> bytes:
     """The completion that a complete stream tells."""
     whole: dict[str, Any] = {}
     choices: dict[int, dict[str, Any]] = {}
+    places: dict[int, Places] = {}
     for data in filter(None, map(payload, stream.replace(b"\r\n", b"\n").split(b"\n\n"))):
         if data == b"[DONE]":
             break
@@ -140,20 +142,22 @@ def gather(stream: bytes) -> bytes:
             index = part.get("index", 0)
             choice = choices.setdefault(index, {"index": index, "message": {"role": "assistant", "content": None},
                                                 "logprobs": None, "finish_reason": None})
-            _grow(choice, part)
+            _grow(choice, part, places.setdefault(index, Places()))
     if not choices or not all(choice["finish_reason"] for choice in choices.values()):
         return _encode({"error": {"message": "The stream ended before its time.", "code": "no_finish"}})
     return _encode(whole | {"object": "chat.completion", "choices": [choices[at] for at in sorted(choices)]})
 
 
-def _grow(choice: dict[str, Any], part: dict[str, Any]) -> None:
+def _grow(choice: dict[str, Any], part: dict[str, Any], places: Places) -> None:
     message = choice["message"]
     for name, value in (part.get("delta") or {}).items():
         if name == "tool_calls":
             for piece in value or ():
-                _grow_call(message.setdefault("tool_calls", {}).setdefault(piece.get("index", 0), {}), piece)
+                grow(message.setdefault("tool_calls", {}).setdefault(places.of(piece), {}), piece)
         elif isinstance(value, str) and name != "role":
             message[name] = (message.get(name) or "") + value
+        elif isinstance(value, list) and isinstance(message.get(name), list):
+            message[name] = message[name] + value       # pieces of thoughts, annotations
         elif value is not None:
             message[name] = value
     if part.get("logprobs"):
@@ -164,16 +168,6 @@ def _grow(choice: dict[str, Any], part: dict[str, Any]) -> None:
         choice["finish_reason"] = part["finish_reason"]
         if isinstance(message.get("tool_calls"), dict):
             message["tool_calls"] = [message["tool_calls"][at] for at in sorted(message["tool_calls"])]
-
-
-def _grow_call(call: dict[str, Any], piece: dict[str, Any]) -> None:
-    for name, value in piece.items():
-        if isinstance(value, dict):
-            kept = call.setdefault(name, {})
-            for inner, text in value.items():
-                kept[inner] = kept.get(inner, "") + (text or "")
-        elif name != "index" and value is not None:
-            call[name] = value
 
 
 def add_cost(data: bytes, cost_u: int) -> bytes:

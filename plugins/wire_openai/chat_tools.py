@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 from smartoken_plugins.wire_openai import body as read
+from smartoken_plugins.wire_openai.calls import Places, grow
 from smartoken_plugins.wire_openai.chat_stream import payload
 from smartoken_plugins.wire_openai.usage import usage_object
 
@@ -16,6 +17,9 @@ from smartoken.plugin import Ask, Tool, ToolCall, Turns, Usage
 
 _decode = msgspec.json.decode
 _encode = msgspec.json.encode
+# What a model thought before it called tools; in thinking mode DeepSeek, Moonshot and Anthropic (over a bridge) refuse a
+# next turn without it.
+_THOUGHTS = ("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks")
 
 
 def offer(ask: Ask, tools: Sequence[Tool]) -> tuple[Ask, Mapping[str, str]] | None:
@@ -42,10 +46,12 @@ class ChatTurn:
     def __init__(self, names: Mapping[str, str], before: "ChatTurn | None"):
         self._names, self._before = names, before
         self._rest = b""
-        self._mine: dict[int, dict[str, Any]] = {}      # index upstream: our call, growing
-        self._theirs: dict[int, int] = {}               # index upstream: index for the client
+        self._places = Places()
+        self._mine: dict[int, dict[str, Any]] = {}      # place among all calls: our call, growing
+        self._theirs: dict[int, int] = {}               # place among all calls: index for the client
         self.head: dict[str, Any] = before.head if before is not None else {}
         self.said = ""
+        self._thoughts: dict[str, Any] = {}             # by the upstream's own names for them
         self.told = before.told + before.said if before is not None else ""    # what earlier turns wrote
         self.ended = ""
         self.answered: dict[str, Any] = {}              # a complete answer
@@ -57,15 +63,16 @@ class ChatTurn:
         """Calls of our tools; none when the client's are wanted as well."""
         if self._theirs or self.ended == "length":
             return []
-        return [ToolCall(call["id"], self._names[call["name"]], call["arguments"]) for call in self._mine.values()]
+        return [ToolCall(call["id"], self._names[call["function"]["name"]], call["function"].get("arguments", ""))
+                for call in self._mine.values()]
 
     @property
     def message(self) -> dict[str, Any]:
         """The assistant's message of this turn, for the next."""
-        calls = [{"id": call["id"], "type": "function",
-                  "function": {"name": call["name"], "arguments": call["arguments"] or "{}"}}
+        calls = [{**call, "type": "function",
+                  "function": {**call["function"], "arguments": call["function"].get("arguments") or "{}"}}
                  for call in self._mine.values()]
-        return {"role": "assistant", "content": self.said or None, "tool_calls": calls}
+        return {"role": "assistant", "content": self.said or None, **self._thoughts, "tool_calls": calls}
 
     @property
     def finish(self) -> str:
@@ -86,14 +93,19 @@ class ChatTurn:
         choice = found["choices"][0]
         message = choice.get("message") or {}
         self.said = message.get("content") or ""
+        self._think(message)
         self.ended = choice.get("finish_reason") or ""
         for index, call in enumerate(message.get("tool_calls") or ()):
             function = call.get("function") or {}
             if function.get("name") in self._names:
-                self._mine[index] = {"id": call.get("id") or f"call_{index}", "name": function["name"],
-                                     "arguments": function.get("arguments") or ""}
+                self._mine[index] = grow({"id": call.get("id") or f"call_{index}"}, call)
             else:
                 self._theirs[index] = len(self._theirs)
+
+    def _think(self, part: Mapping[str, Any]) -> None:
+        for name in _THOUGHTS:
+            if part.get(name):      # text, or a list of pieces
+                self._thoughts[name] = self._thoughts[name] + part[name] if name in self._thoughts else part[name]
 
     def theirs_of(self, calls: Sequence[Any]) -> list[Any]:
         """Of a complete answer's calls those of the client's tools."""
@@ -129,6 +141,7 @@ class ChatTurn:
             delta.pop("role", None)
         if delta.get("content"):
             self.said += delta["content"]
+        self._think(delta)
         if "tool_calls" in delta:
             calls = [shown for call in delta.pop("tool_calls") or () if (shown := self._call(call)) is not None]
             if calls:
@@ -141,15 +154,15 @@ class ChatTurn:
 
     def _call(self, call: dict[str, Any]) -> dict[str, Any] | None:
         """A piece of a tool call: ours is gathered, the client's gets its own running number."""
-        index = call.get("index") or 0
+        index = self._places.of(call)
         function = call.get("function") or {}
         if index not in self._theirs and index not in self._mine:
             if function.get("name") in self._names:
-                self._mine[index] = {"id": call.get("id") or f"call_{index}", "name": function["name"], "arguments": ""}
+                self._mine[index] = {"id": call.get("id") or f"call_{index}"}
             else:
                 self._theirs[index] = len(self._theirs)
         if index in self._mine:
-            self._mine[index]["arguments"] += function.get("arguments") or ""
+            grow(self._mine[index], call)
             return None
         return {**call, "index": self._theirs[index]}
 

@@ -28,8 +28,11 @@ def failure_in(answer: Any) -> Failure | None:
     """The Failure that a decoded answer or event stands for, None for a good one.
 
     Seen: `{"error": {...}}` (OpenAI and most), `{"error": "text"}`, `{"detail": "text"}` (FastAPI), flat
-    `{"object": "error"}` (older vLLM), `{"code": ..., "message": ...}` (DashScope native), `base_resp` (MiniMax).
+    `{"object": "error"}` (older vLLM), `{"code": ..., "message": ...}` (DashScope native), `base_resp` (MiniMax), and
+    any of these as the one element of a list (Gemini).
     """
+    if isinstance(answer, list) and len(answer) == 1:
+        answer = answer[0]
     if not isinstance(answer, dict):
         return Failure("The upstream's answer is not a JSON object.", code="not_json")
     error = answer.get("error")
@@ -62,8 +65,16 @@ def failure(body: bytes) -> Failure:
 def _failure(error: dict[str, Any]) -> Failure:
     code = error.get("code")
     status = code if type(code) is int and 400 <= code <= 599 else 0
-    return Failure(message=str(error.get("message") or "")[:_LONGEST], code="" if code is None else str(code),
-                   type=str(error.get("type") or ""), status=status, rest_s=_rest_s(error))
+    return Failure(message=str(error.get("message") or "")[:_LONGEST],
+                   code=_reason(error) or ("" if code is None else str(code)),
+                   type=str(error.get("type") or error.get("status") or ""), status=status, rest_s=_rest_s(error))
+
+
+def _reason(error: dict[str, Any]) -> str:
+    """What Google calls the error: its code is the HTTP status, which says "bad request" of a bad key."""
+    details = error.get("details")
+    return next((str(detail["reason"]) for detail in (details if isinstance(details, list) else ())
+                 if isinstance(detail, dict) and detail.get("reason")), "")
 
 
 def _rest_s(error: dict[str, Any]) -> int | None:

@@ -25,8 +25,8 @@ class Dialect:
 
     counted: needles of which each is about one token of output. signs: needles of events that must be parsed.
     judge(reader, event) notes failure, end and figures on the reader. promises(event): False for an opening event after
-    which the upstream may still fail cleanly. usage(reader) -> Usage or None. tells_usage(event): this one is kept for
-    its cost; put_cost(event bytes, add_cost, cost_u) rewrites its JSON. cut(reader, why, usage) gives the (name, event)
+    which the upstream may still fail cleanly. usage(reader) -> Usage or None. tells_usage(reader, event): this one is
+    kept for its cost; put_cost(event bytes, add_cost, cost_u) rewrites its JSON. cut(reader, why, usage) gives the (name, event)
     that end a stream which we end: '' is no name.
     """
 
@@ -35,7 +35,7 @@ class Dialect:
     judge: Callable[["EventReader", dict[str, Any]], None]
     usage: Callable[["EventReader"], Usage | None]
     promises: Callable[[dict[str, Any]], bool]
-    tells_usage: Callable[[dict[str, Any]], bool]
+    tells_usage: Callable[["EventReader", dict[str, Any]], bool]
     put_cost: Callable[[bytes, Callable[[bytes, int], bytes], int], bytes]
     cut: Callable[["EventReader", Refusal, Usage], list[tuple[str, dict[str, Any]]]]
     running_usage: bytes = b""         # a needle: usage comes again and again, the last one counts
@@ -115,7 +115,7 @@ class EventReader:
         out = b""
         for name, event in self._dialect.cut(self, why, usage):
             data = _encode(event)
-            if add_cost is not None and self._dialect.tells_usage(event):
+            if add_cost is not None and self._dialect.tells_usage(self, event):
                 data = self._dialect.put_cost(data, add_cost, cost_u)
             out += (b"event: %b\n" % name.encode() if name else b"") + b"data: " + data + self._blank
         return out
@@ -193,7 +193,7 @@ class EventReader:
                     dialect.judge(self, found)
             if self._kept:
                 self._after += event + self._blank
-            elif self._keeping and found is not None and dialect.tells_usage(found):
+            elif self._keeping and found is not None and dialect.tells_usage(self, found):
                 self._kept = event
             else:
                 out.append(event + self._blank)

@@ -2,12 +2,14 @@
 
 Every picture is kept in our media store; the answer has its URL there, or the picture itself where the client asks for
 `b64_json`. Of the body `model`, `n`, `size` and `response_format` are ours; all else goes to a provider of this
-dialect as it came.
+dialect as it came, except a `file_id`: what is uploaded at a provider is the operator's, not the client's. Makers of other
+dialects get the pictures to work from by `pictures_of`.
 
 Settings of a channel that the maker reads:
     always_inline: true for upstreams that refuse `response_format` (gpt-image-* are known to)
 """
 
+import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -88,12 +90,44 @@ def ask_of(fields: dict[str, msgspec.Raw], files: tuple[Part, ...] = ()) -> Ask:
     """The Ask of a body's fields; Refusal 400."""
     if read.flag(fields, "stream"):
         raise read.bad("'stream' is not served for images; leave it out.", param="stream")
+    for name in ("images", "image", "mask"):
+        _no_file_id(name, read.decoded(fields, name))
     form = read.word(fields, "response_format", "url")
     if form not in ("url", "b64_json"):
         raise read.bad("'response_format' must be 'url' or 'b64_json'.", param="response_format")
     return Ask(wire=NAME, slug=read.text(fields, "model"), stream=False, body=b"", fields=fields,
                images=read.count(fields, "n") or 1, size=_word(fields, "size"), quality=_word(fields, "quality"),
                inline=form == "b64_json", files=files)
+
+
+def pictures_of(given: Mapping[str, Any], files: Sequence[Part]) -> list[str]:
+    """Links and data URIs of the pictures to work from, in order, for a provider that takes such and no mask. `given`:
+    the body's decoded fields `image` (one, or a list), `images` (OpenAI's `[{"image_url": …}]`) and `mask`. Refusal 400."""
+    if given.get("mask") is not None or any(part.name == "mask" for part in files):
+        raise read.bad("This model takes no mask; say in the prompt what is to change.", param="mask")
+    image, images = given.get("image"), given.get("images")
+    found = [("image", one) for one in (image if isinstance(image, list) else [image]) if one is not None]
+    found += [("images", one) for one in (images if isinstance(images, list) else [images]) if one is not None]
+    return [_link(name, one) for name, one in found] + [_data_uri(part) for part in files]
+
+
+def _link(name: str, one: Any) -> str:
+    link = one.get("image_url") if isinstance(one, dict) else one
+    if not isinstance(link, str) or not link:
+        raise read.bad(f"'{name}' must hold pictures as {{\"image_url\": …}}: links or data URIs.", param=name)
+    return link
+
+
+def _data_uri(part: Part) -> str:
+    if part.name not in ("image", "image[]"):
+        raise read.bad(f"The file '{part.name[:40]}' is not known here; send pictures as 'image' or 'image[]'.",
+                       param=part.name[:40])
+    return f"data:{part.content_type or 'image/png'};base64,{base64.b64encode(part.data).decode()}"
+
+
+def _no_file_id(name: str, value: Any) -> None:
+    if any(isinstance(one, dict) and "file_id" in one for one in (value if isinstance(value, list) else [value])):
+        raise read.bad("A 'file_id' is not served here; send the picture itself, or its 'image_url'.", param=name)
 
 
 def _word(fields: dict[str, msgspec.Raw], name: str) -> str:

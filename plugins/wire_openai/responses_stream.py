@@ -74,7 +74,7 @@ DIALECT = Dialect(
            b'"type": "error"', b'{"error":'),
     judge=judge, usage=usage, put_cost=put_cost, cut=cut,
     promises=lambda event: event.get("type") not in OPENING and not str(event.get("type")).startswith("codex."),
-    tells_usage=lambda event: event.get("type") in TERMINAL)
+    tells_usage=lambda reader, event: event.get("type") in TERMINAL)
 
 
 def gather(stream: bytes) -> bytes:

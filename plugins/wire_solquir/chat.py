@@ -40,15 +40,13 @@ def peek(data: bytes) -> Ask:
             raise read.bad(f"'{name}' must be at most {MAX_TOKENS}.", param=name)
     if bytes(fields.get("temperature", b"null")) == b"null":
         fields = {**fields, "temperature": read.raw(TEMPERATURE)}
-    return msgspec.structs.replace(ask, fields=fields)
+        return msgspec.structs.replace(ask, fields=fields, filled=("temperature",))
+    return ask
 
 
 def body(ask: Ask, upstream_name: str, quirks: Mapping[str, Any]) -> bytes:
     """As openai.chat; without our temperature where the upstream wants none."""
-    if quirks.get("own_temperature") and bytes(_fields.decode(ask.body).get("temperature", b"null")) == b"null":
-        fields = {name: value for name, value in ask.fields.items() if name != "temperature"}
-        ask = msgspec.structs.replace(ask, fields=fields)
-    return chat.body(ask, upstream_name, quirks)
+    return chat.body(msgspec.structs.replace(ask, fields=read.chosen(ask, quirks)), upstream_name, quirks)
 
 
 def tell(data: bytes, told: Told) -> bytes:

@@ -86,8 +86,17 @@ def _add_plugin_commands(app: typer.Typer, words: list[str]) -> None:
     from smartoken.conf import load
     from smartoken.plugin import loader
 
-    path = next((words[at + 1] for at, word in enumerate(words[:-1]) if word == "--conf"), None)
-    loader.load(load(path)).commands(app, with_books)
+    loader.load(load(_conf_of(words))).commands(app, with_books)
+
+
+def _conf_of(words: list[str]) -> str | None:
+    """The file that --conf names, in either way of writing it."""
+    for word, next_word in zip(words, [*words[1:], None], strict=True):
+        if word == "--conf":
+            return next_word
+        if word.startswith("--conf="):
+            return word.removeprefix("--conf=")
+    return None
 
 
 def _end(err: Exception, sentence: str, code: int, words: list[str]) -> None:

@@ -125,19 +125,21 @@ def _book(id: str, conf: str | None, as_json: bool, op: str, amount_u: int, move
     async def work(books):
         await account(books.catalog, id)
         ledger = _ledger(books)
+        head = await ledger.head(id)
         try:
             entry = await move(ledger)
             if amount_u:
                 same(entry, amount_u)
         except Declined as error:
             raise ConfigError(f"The books do not take it: {error}") from None
-        return entry.delta["u"], await ledger.balance(id)
+        return entry.delta["u"], head is not None and entry.seq <= head.seq, await ledger.balance(id)
 
-    moved_u, balance = with_books(work)
+    moved_u, again, balance = with_books(work)
     if as_json:
-        show_json({"account": id, "amount_u": moved_u, "op": op, "balance_u": balance.balance_u})
+        show_json({"account": id, "amount_u": moved_u, "op": op, "again": again, "balance_u": balance.balance_u})
     else:
-        print(f"{show_u(moved_u)} booked ({op}). Balance of {id}: {show_u(balance.balance_u)}")
+        done = "were booked before, nothing moved" if again else "booked"
+        print(f"{show_u(moved_u)} {done} ({op}). Balance of {id}: {show_u(balance.balance_u)}")
 
 
 def _usd(amount: str) -> int:

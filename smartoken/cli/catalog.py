@@ -9,14 +9,17 @@ import typer
 
 from smartoken.cli import ConfOption, use_conf
 
-FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="TOML with [[models]] and [[channels]].")]
-PruneOption = Annotated[bool, typer.Option("--prune", help="Also remove what the file does not name.")]
+FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="TOML with the tables models, channels, "
+                                                                 "categories and listings, or some of them.")]
+PruneOption = Annotated[bool, typer.Option("--prune", help="Also remove what the file does not name, in the tables that "
+                                                "it has; an empty one, such as listings = [], removes all.")]
 OutOption = Annotated[Path | None, typer.Option("--out", help="File to write; stdout otherwise.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="For scripts.")]
 
 
 def register(app: typer.Typer) -> None:
-    commands = typer.Typer(no_args_is_help=True, help="Models, prices and channels, from and to a TOML file.")
+    commands = typer.Typer(no_args_is_help=True, help="Models, prices, channels and the shop window, from "
+                                                        "and to a TOML file.")
     app.add_typer(commands, name="catalog")
     for command in (apply, diff, export, credential, sync):
         commands.command()(command)

@@ -25,11 +25,14 @@ def register(app: typer.Typer) -> None:
 
 
 def _serve(workers: int | None, demo: bool) -> int:
-    from smartoken import supervisor
+    import logging
+
+    from smartoken import logs, supervisor
     from smartoken.cli import _banner
     from smartoken.conf import load
 
     conf = load()
+    logs.set_up(conf.log)
     here = conf.server
     with (supervisor.hold_port(here.host, here.port) as held,
           supervisor.hold_admin_port(here.admin_host, here.admin_port, conf.file)):
@@ -43,7 +46,8 @@ def _serve(workers: int | None, demo: bool) -> int:
             made = _demo.prepare(conf)
             ready = lambda: _banner.show_demo(conf, made)
         return supervisor.Supervisor(count, drain_s=conf.server.drain_s, ready=ready,
-                                     env=_shared_figures(conf), buried=_forget_figures).run()
+                                     env=_shared_figures(conf), buried=_forget_figures,
+                                     say=logging.getLogger("smartoken.supervisor").warning).run()
 
 
 def _shared_figures(conf) -> dict[str, str]:

@@ -31,6 +31,8 @@ def create(amount: Annotated[str, typer.Argument(help="What each is worth, in US
            as_json: JsonOption = False, conf: ConfOption = None) -> None:
     """Make vouchers and show their codes: this once, never again."""
     use_conf(conf)
+    from pathlib import Path
+
     from smartoken.cli._books import known_models, show_json, with_books
     from smartoken.domain.money import show_u, usd_to_u
     from smartoken.errors import ConfigError
@@ -47,14 +49,22 @@ def create(amount: Annotated[str, typer.Argument(help="What each is worth, in US
         return await (await _vouchers(books)).create(face_u, count, models=models, prio=prio, exp_ms=exp_ms,
                                                      days=days, uses=uses, note=note)
 
-    made = with_books(work)
+    try:
+        made = with_books(work)
+    except BaseException:
+        if file is not None:           # so that the same command may be tried again
+            file.close()
+            Path(csv).unlink()
+        raise
+    if file is not None:
+        with file:
+            _write_csv(file, made)
     if as_json:
         show_json([_row(voucher) | {"code": code} for code, voucher in made])
-    elif file is not None or count > 1:
-        _write_csv(file or sys.stdout, made)
-        if file is not None:
-            file.close()
-            print(f"{len(made)} vouchers of {show_u(face_u)} are in {csv} (batch {made[0][1].batch}).")
+    elif file is not None:
+        print(f"{len(made)} vouchers of {show_u(face_u)} are in {csv} (batch {made[0][1].batch}).")
+    elif count > 1:
+        _write_csv(sys.stdout, made)
     else:
         print(f"{made[0][0]}\nKeep it now: it is stored nowhere and never shown again. Its id is {made[0][1].id}.")
 

@@ -7,6 +7,7 @@ templates/ that extends base.html, a line in nav.py if it stands in the menu, an
 
 import importlib
 import pkgutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,17 @@ from smartoken.web.admin.system import stop_reconcile
 FOLDER = Path(__file__).parent
 
 
-def routes(gateway: Any) -> list[tuple]:
-    """Tornado's rows: the admin API's, the static files', then those of each file in pages/."""
-    from smartoken.console import files, pages
+def routes(gateway: Any, guests: Sequence[tuple] = ()) -> list[tuple]:
+    """Tornado's rows: the admin API's, the static files', those of each file in pages/, the plugins' (`guests`), and
+    at last the one for every other address."""
+    from smartoken.console import files, nothing, pages
 
     locale.load_translations(str(FOLDER / "locale"))
     locale.set_default_locale("en")
     found = [*admin.routes(gateway), *files.routes()]
     for module in sorted(pkgutil.iter_modules(pages.__path__), key=lambda module: module.name):
         found += importlib.import_module(f"{pages.__name__}.{module.name}").routes(gateway)
-    return found
+    return [*found, *guests, *nothing.routes(gateway)]
 
 
 async def close() -> None:

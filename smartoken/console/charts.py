@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from smartoken.domain.money import P_PER_U, U_PER_USD
@@ -15,17 +15,19 @@ LARGEST = 10                   # accounts whose keys are looked at where no acco
 ADDED = ("calls", "failed", "tokens", "input", "output", "cache_read", "cost_p", "upstream_p", "margin_p", "total_ms")
 
 Band = tuple[str, list[int]]   # a name and its value on each day
+Sums = Sequence[dict[str, Any]]
 
 
-def stacked(sums: Sequence[dict[str, Any]], field: str, measure: str, since_day: int, until_day: int,
-            rest: str = "others") -> dict[str, Any]:
-    """A chart of sums by (day, field) that are all at hand: those of one account, say."""
-    totals: dict[str, int] = {}
-    for one in sums:
-        totals[one[field]] = totals.get(one[field], 0) + one[measure]
-    top = sorted((name for name in totals if name), key=lambda name: -totals[name])[:SHOWN]
-    bands = [(name, _line([one for one in sums if one[field] == name], measure, since_day, until_day)) for name in top]
-    return _chart(bands, _line(sums, measure, since_day, until_day), measure, since_day, until_day, rest)
+async def stacked(ask_day: Callable[[str], Awaitable[Sums]], by_day: Sums, parts: Sums, field: str, measure: str,
+                  since: int, until: int, rest: str, name: Callable[[str], str] = str) -> dict[str, Any]:
+    """A chart of the days since <= day < until: the largest of `parts` (sums by `field`), whose sums by day `ask_day`
+    gives, and what they leave of `by_day` as `rest`. `name` is what people call a part."""
+    # An empty name would be no filter: what has none falls to the others.
+    largest = sorted((one for one in parts if one[field]), key=lambda one: -one[measure])[:SHOWN]
+    found = await asyncio.gather(*(ask_day(one[field]) for one in largest))
+    bands = [(name(one[field]), _line(sums, measure, since, until))
+             for one, sums in zip(largest, found, strict=True)]
+    return _chart(bands, _line(by_day, measure, since, until), measure, since, until, rest)
 
 
 async def by_bands(desk: Desk, field: str, measure: str, days: str, rest: str = "others",
@@ -38,15 +40,15 @@ async def by_bands(desk: Desk, field: str, measure: str, days: str, rest: str = 
     named = where.get("acct") or where.get("key")
     whole, parts = await asyncio.gather(ask("day"), _keys(ask) if field == "key" and not named else ask(field))
     since, until = whole["since_day"], whole["until_day"]
-    # An empty name would be no filter: what has none falls to the others.
-    largest = sorted((one for one in parts["sums"] if one[field]), key=lambda one: -one[measure])[:SHOWN]
-    by_day = await asyncio.gather(*(ask("day", **{field: one[field]}) for one in largest))
-    bands = [(one[field], _line(found["sums"], measure, since, until))
-             for one, found in zip(largest, by_day, strict=True)]
-    return _chart(bands, _line(whole["sums"], measure, since, until), measure, since, until, rest), parts, whole["sums"]
+
+    async def ask_day(name: str) -> Sums:
+        return (await ask("day", **{field: name}))["sums"]
+
+    chart = await stacked(ask_day, whole["sums"], parts["sums"], field, measure, since, until, rest)
+    return chart, parts, whole["sums"]
 
 
-def total(by_day: Sequence[dict[str, Any]]) -> dict[str, int]:
+def total(by_day: Sums) -> dict[str, int]:
     """Sums by day as one."""
     return {name: sum(one.get(name, 0) for one in by_day) for name in ADDED}
 
@@ -59,7 +61,7 @@ async def _keys(ask: Any) -> dict[str, Any]:
     return {**accounts, "by": ["key"], "sums": sorted(found, key=lambda one: (-one.get("cost_p", 0), -one["calls"]))}
 
 
-def _line(sums: Sequence[dict[str, Any]], measure: str, since: int, until: int) -> list[int]:
+def _line(sums: Sums, measure: str, since: int, until: int) -> list[int]:
     """The sum of each day."""
     line = [0] * (until - since)
     for one in sums:

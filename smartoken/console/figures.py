@@ -12,6 +12,7 @@ PRICES = {"input_per_mtok": "Input, per million tokens", "output_per_mtok": "Out
           "cache_write_per_mtok": "Writing the cache, per million tokens", "per_image": "Per image",
           "per_image_by_size": "Per image by size", "per_mchar": "Per million characters",
           "per_audio_second": "Per second of audio", "per_voice": "Per cloned voice",
+          "per_tool_call": "Per call of a server-side tool",
           "video_price_per_second_by_resolution": "Per second of video, by resolution"}
 
 
@@ -49,11 +50,13 @@ def count(value: int) -> str:
 
 
 def short(value: int) -> str:
-    """1234567 -> '1.23M'."""
-    for size, unit in ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**4, "k")):
-        if abs(value) >= size:
-            return f"{value / (1000 if unit == 'k' else size):.3g}{unit}"
-    return f"{value:,}"
+    """1234567 -> '1.23M', 12345 -> '12.3k', 9999 -> '9,999'. What rounds up to a thousand of a unit is one of the next."""
+    if abs(value) < 10**4:
+        return f"{value:,}"
+    for size, unit in ((10**3, "k"), (10**6, "M"), (10**9, "B")):
+        if abs(shown := float(f"{value / size:.3g}")) < 1000:
+            return f"{shown:g}{unit}"
+    return f"{float(f'{value / 10**12:.3g}'):,.15g}T"
 
 
 def percent(part: int, whole: int) -> str:

@@ -1,5 +1,6 @@
 """The base of every page: sign-in, language, theme, headers, and what templates can call."""
 
+import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from tornado.web import HTTPError
 
 from smartoken.console import figures, files
 from smartoken.console.nav import menu
+from smartoken.console.tell import tell
 from smartoken.console.widgets import Widgets
 from smartoken.domain.trace import new_rid
 from smartoken.errors import Refusal
@@ -65,7 +67,7 @@ class Page(Signed):
     async def prove(self, password: str) -> None:
         """Take the password that a form asked for again; '' is none."""
         if password:
-            self.who = await self.gateway.people.prove(self.who, password, self.ip)
+            self.who = await self.gateway.people.prove(self.who, password)
 
     async def attempt(self, work: Any) -> tuple[Any, Refusal | None]:
         """(what an awaitable gave, None), or (None, why not)."""
@@ -92,6 +94,24 @@ class Page(Signed):
         """A field of the form or the query, trimmed."""
         return self.get_argument(name, default).strip()
 
+    def tell(self, text: str) -> str:
+        """What went wrong, in the language of this page."""
+        return tell(self.locale, text)
+
+    def typed(self, name: str, otherwise: Any = "", do: str = "") -> Any:
+        """What stood in a field of the form that was just refused; `otherwise` on any other page. `do` tells the forms
+        of a page apart. Not for passwords: they are never given back."""
+        if self.request.method != "POST" or self.get_status() < 400 or self.get_body_argument("do", "") != do:
+            return otherwise
+        return self.get_body_argument(name, "").strip()
+
+    def op(self, refusal: Refusal | None, do: str = "") -> str:
+        """The name under which a form books its money: the one that it was refused with, so that sending it again books
+        nothing twice, even where nobody knows what became of the first time. A name that is taken is no use any more."""
+        kept = self.typed("op", do=do)
+        taken = refusal is None or refusal.code in ("op_taken", "reused")
+        return kept if kept and not taken else f"console-{secrets.token_hex(8)}"
+
     # -- language and theme
 
     def get_user_locale(self) -> tornado.locale.Locale:
@@ -116,7 +136,8 @@ class Page(Signed):
             who=self.who, key=self.key, menu=menu(self.gateway.registry), languages=LANGUAGES, lang=self.locale.code,
             theme=theme if theme in THEMES else "", asset=files.url, icon=icon, link=link,
             w=Widgets(self.locale), n=figures, when=when, day=figures.day, done=DONE.get(done, ""), refusal=None,
-            title="", csrf=self.who.csrf if self.who else "", money=self.who is not None and self.who.may("money.read"),
+            now_at="", typed=self.typed,
+            tell=self.tell, title="", csrf=self.who.csrf if self.who else "", money=self.who is not None and self.who.may("money.read"),
             may=self.who.may if self.who else lambda permission: False, charts=False, home=self.home,
             sign_in=self.sign_in, site=False,
             stale=self.who is not None and not self.who.proved(self.gateway.clock.now_ms()))
@@ -135,7 +156,7 @@ class Page(Signed):
 
     def error_page(self, refusal: Refusal) -> None:
         """What is shown when nothing else can be."""
-        self.render("error.html", title=refusal.message, refusal=refusal, rid=self.rid)
+        self.render("error.html", title=self.tell(refusal.message), refusal=refusal, rid=self.rid)
 
     def _to_sign_in(self) -> None:
         back = self.request.uri if self.request.method == "GET" else self.home

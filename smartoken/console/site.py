@@ -49,6 +49,13 @@ class Site(Page):
     def sign_up_open(self) -> bool:
         return self.gateway.conf.sign_up.open
 
+    async def open_account(self, name: str, id: str = "") -> dict[str, Any]:
+        """A new account as stored, for whoever is called so; the audit says who made it. ConfigError: the id is
+        taken."""
+        made = await create_account(self.gateway.catalog, name, id=id)
+        await self.gateway.audit.write(name, "accounts.create", f"accounts/{made['_id']}", None, made, self.ip)
+        return made
+
     def get_template_namespace(self) -> dict[str, Any]:
         names = super().get_template_namespace()
         names.update(bar=[place for place in BAR if self.who or not place.mine], base_url=self.base_url, url=url,
@@ -67,7 +74,7 @@ class Site(Page):
         return super().finish(chunk)
 
     def error_page(self, refusal: Refusal) -> None:
-        self.render("site_error.html", title=self.locale.translate(refusal.message), refusal=None, said=refusal,
+        self.render("site_error.html", title=self.tell(refusal.message), refusal=None, said=refusal,
                     rid=self.rid)
 
 
@@ -89,7 +96,7 @@ class Mine(Site):
         stored = await catalog.get("accounts", self.acct)
         if stored is None:
             try:
-                stored = await create_account(catalog, self.who.name, id=self.acct)
+                stored = await self.open_account(self.who.name, self.acct)
             except ConfigError:            # another tab was quicker
                 stored = await catalog.get("accounts", self.acct)
         return from_store(AccountDoc, stored)

@@ -1,13 +1,12 @@
 """What one account used, for the pages of whoever it belongs to: money included, the operator's channels not."""
 
+import asyncio
 import csv
 import io
-import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from smartoken.console.charts import DAY_S, SHOWN
-from smartoken.domain.money import P_PER_U, U_PER_USD
+from smartoken.console import charts
 from smartoken.domain.usage import UsageRecord
 from smartoken.ports import Store
 
@@ -18,32 +17,20 @@ FIELDS = ("rid", "at_ms", "key", "model", "status", "stream", "first_ms", "total
           "cache_write", "reasoning", "images", "video_ms", "characters", "voices", "cost_p")
 
 
-async def sums(store: Store, acct: str, by: tuple[str, ...], since_day: int, until_day: int) -> list[dict[str, Any]]:
-    """Sums of an account's rows, as dicts with `tokens` besides."""
-    found = await store.usage_sums(by, {"acct": acct}, since_day=since_day, until_day=until_day, limit=5000)
-    return [{name: getattr(one, name) for name in one.__struct_fields__} | {"tokens": one.tokens} for one in found]
+async def by_bands(store: Store, acct: str, field: str, measure: str, since_day: int, until_day: int, rest: str,
+                   name: Callable[[str], str] = str) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
+    """(chart as charts.stacked, sums by `field`, sums by day) of one account's rows; `measure` is calls, tokens or
+    cost_p. A query a band: sums by day and field together pass any limit, and what is cut off is the newest."""
+    async def ask(by: str, **where: str) -> list[dict[str, Any]]:
+        found = await store.usage_sums((by,), {"acct": acct, **where}, since_day=since_day, until_day=until_day,
+                                       limit=5000)
+        return [{name: getattr(one, name) for name in one.__struct_fields__} | {"tokens": one.tokens} for one in found]
 
+    async def ask_day(part: str) -> list[dict[str, Any]]:
+        return await ask("day", **{field: part})
 
-def stacked(found: list[dict[str, Any]], field: str, measure: str, since_day: int, until_day: int,
-            rest: str) -> dict[str, Any]:
-    """Sums by (day, field) of one account as a chart: {data: JSON for data-chart, names, empty}; the largest SHOWN bands
-    and the rest as one. `measure` is calls, tokens or cost_p."""
-    totals: dict[str, int] = {}
-    for one in found:
-        totals[one[field]] = totals.get(one[field], 0) + one[measure]
-    names = sorted(totals, key=lambda name: -totals[name])
-    top, others = names[:SHOWN], names[SHOWN:]
-    bands = {name: [0] * (until_day - since_day) for name in [*top, *([rest] if others else [])]}
-    for one in found:
-        if since_day <= one["day"] < until_day:
-            bands[one[field] if one[field] in top else rest][one["day"] - since_day] += one[measure]
-    money = measure.endswith("_p")
-    scale = P_PER_U * U_PER_USD
-    series = [{"name": name or "–", "values": [value / scale for value in line] if money else line}
-              for name, line in bands.items()]
-    days = [day * DAY_S for day in range(since_day, until_day)]
-    return {"data": json.dumps({"days": days, "series": series, "unit": "$" if money else ""}),
-            "names": [one["name"] for one in series], "empty": not any(totals.values())}
+    by_day, parts = await asyncio.gather(ask("day"), ask(field))
+    return await charts.stacked(ask_day, by_day, parts, field, measure, since_day, until_day, rest, name), parts, by_day
 
 
 async def rows(store: Store, acct: str, before: str, limit: int = PAGE) -> tuple[list[dict[str, Any]], str]:

@@ -99,10 +99,11 @@ class Widgets:
         tone = TONES.get(word, "") if tone is None else tone
         return f'<span class="badge {tone}">{_(self._(word))}</span>'
 
-    def note(self, tone: str, icon: str, text: str) -> str:
-        """A sentence in a box."""
+    def note(self, tone: str, icon: str, text: str, url: str = "", label: str = "") -> str:
+        """A sentence in a box, perhaps with a link below that opens beside this page."""
+        more = f'<p><a href="{_(url)}" target="_blank" rel="noopener">{_(label)}</a></p>' if url else ""
         role = "alert" if tone in ("bad", "warn") else "status"
-        return f'<div class="note {tone}" role="{role}">{icon}<div><p>{_(text)}</p></div></div>'
+        return f'<div class="note {tone}" role="{role}">{icon}<div><p>{_(text)}</p>{more}</div></div>'
 
     def bar(self, share: float, label: str = "", *, fills: bool = False) -> str:
         """A share from 0 to 1 as a meter; one that `fills` is no good news at its end."""

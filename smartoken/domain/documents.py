@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from smartoken.domain.pricing import Micro, Pricing
-from smartoken.strict import Strict, Whole, decode
+from smartoken.strict import Strict, Whole, decode, worded
 
 SECRET_REFS = ("env:", "file:")  # how a reference to a secret begins (smartoken/secrets.py)
 PLUGIN_REFS = ("oauth:", "vault:")  # and those that a plugin opens (hook smartoken_secret)
@@ -21,8 +21,10 @@ WIRE_NAMES = {"chat": "openai.chat", "responses": "openai.responses", "images": 
 
 Count = Annotated[Whole, Field(ge=0)]
 Seconds = Annotated[Whole, Field(ge=1, le=86_400)]
-Slug = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/+-]*$")]
-Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Slug = Annotated[str, Field(min_length=1, max_length=128, pattern=worded(
+    r"^[A-Za-z0-9][A-Za-z0-9._:/+-]*$", "letters, digits and . _ : / + -, a letter or digit first"))]
+Name = Annotated[str, Field(min_length=1, max_length=64, pattern=worded(
+    r"^[A-Za-z0-9][A-Za-z0-9._-]*$", "letters, digits and . _ -, a letter or digit first"))]
 Text = Annotated[str, Field(min_length=1, max_length=64)]
 
 # type: (every one of these prices must be given, or one of these, remedy)

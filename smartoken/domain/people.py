@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from smartoken.domain.documents import Count, Document
+from smartoken.strict import worded
 
 Role = Literal["owner", "admin", "billing", "support", "user"]
 ROLES = ("owner", "admin", "billing", "support", "user")
@@ -27,7 +28,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
     "self": frozenset(ROLES),
 }
 
-LOGIN = r"^[a-z0-9][a-z0-9._@+-]*$"
+LOGIN = worded(r"^[a-z0-9][a-z0-9._@+-]*$", "small letters, digits and . _ @ + -, a letter or digit first")
 Login = Annotated[str, Field(min_length=1, max_length=64, pattern=LOGIN)]
 
 

@@ -1,5 +1,6 @@
 """May this key ask this of this model, and what must be set aside for it? Plain functions; the money comes after."""
 
+import inspect
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -186,8 +187,14 @@ def limit_headers(limiter: Limiter, wants: Sequence[Want]) -> bytes:
 
 
 def run_gates(gates, key: Key, ask: Ask) -> None:
-    """Policies of plugins, in order; the first refusal counts."""
+    """Policies of plugins, in order; the first refusal counts. TypeError, a fault of ours to the client, when one
+    gives anything else than None: a gate that cannot be understood lets nobody in."""
     for gate in gates:
         refusal = gate(key, ask)
         if isinstance(refusal, Refusal):
             raise refusal
+        if refusal is not None:
+            name, given = getattr(gate, "__qualname__", gate), type(refusal).__name__
+            if inspect.iscoroutine(refusal):   # nobody awaits it
+                refusal.close()
+            raise TypeError(f"the gate '{name}' gave {given}, where None or a Refusal belongs")

@@ -1,26 +1,33 @@
 """Who changed what: an append-only chain of its own, each entry linked to the one before by its hash.
 
 Secrets never stand here. A credential is shown by a fingerprint, so that one can see that it changed and whether two
-are the same; a password only by the fact that there is one.
+are the same, and so is the digest that a key is stored under; a password only by the fact that there is one.
 """
 
 import asyncio
 import hashlib
 import hmac
 import random
+import re
 import secrets
 from collections.abc import Mapping
 from typing import Any
 
 from smartoken.engine import chain
+from smartoken.engine.newest import newest
 from smartoken.errors import StoreAway
 from smartoken.ports import SEQ_TAKEN, Clock, Entry, Store
 
 AUDIT = "~audit"
 LOST = 3
-FINGERPRINTED = frozenset({"credential", "digest"})
+FINGERPRINTED = frozenset({"credential"})
+URLS = frozenset({"proxy", "base_url"})
+MASK = "…"                     # how a masked user and password begin: nobody's do
 HIDDEN = frozenset({"password", "totp", "totp_step"})
 NOT_SHOWN = frozenset({"rev", "pepper"})
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_USER = re.compile(r"(?<=://)[^/?#]*(?=@)")
 
 
 class Audit:
@@ -53,12 +60,7 @@ class Audit:
 
     async def page(self, before: int = 0, limit: int = 50) -> list[Entry]:
         """Entries, newest first; those older than seq `before` (0: from the newest)."""
-        if not before:
-            head = await self._store.head(AUDIT)
-            before = head.seq + 1 if head else 1
-        after = max(0, before - 1 - limit)
-        entries = await self._store.entries(AUDIT, after=after, limit=limit)
-        return [entry for entry in reversed(entries) if entry.seq < before]
+        return await newest(self._store, AUDIT, before, limit)
 
     def shown(self, doc: Mapping[str, Any] | None) -> dict[str, Any]:
         """A document as the audit shows it."""
@@ -69,7 +71,13 @@ class Audit:
             return "set" if value else ""
         if name in FINGERPRINTED and value and not str(value).startswith(("env:", "file:")):
             return f"secret {self.fingerprint(str(value))}"
-        return value
+        if name == "_id" and _DIGEST.fullmatch(value):
+            return f"digest {self.fingerprint(value)}"
+        return self.masked(value) if name in URLS else value
+
+    def masked(self, url: str) -> str:
+        """A URL with a fingerprint for the user and password in it: http://…1a2b3c4d@host:3128."""
+        return _USER.sub(lambda found: MASK + self.fingerprint(found[0]), url)
 
     def fingerprint(self, secret: str) -> str:
         """Eight hex digits that tell two secrets apart and nothing else about them."""

@@ -1,4 +1,5 @@
-"""The catalog as a TOML file of [[models]], [[channels]], [[categories]] and [[listings]]: read, compared with the store, applied, written."""
+"""The catalog as a TOML file of [[models]], [[channels]], [[categories]] and [[listings]]: read, compared with the
+store, applied, written."""
 
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -44,7 +45,8 @@ class Difference:
 
 
 def read(text: str, where: str) -> dict[str, list[Document]]:
-    """{"models": [...], "channels": [...], ...} of a TOML text, which errors call `where`. ConfigError names the key."""
+    """{"models": [...], "channels": [...], ...} of a TOML text, which errors call `where`: the tables that stand there,
+    be they empty. ConfigError names the key."""
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -54,16 +56,17 @@ def read(text: str, where: str) -> dict[str, list[Document]]:
             raise ConfigError(f"{where}: unknown key '{name}'{nearest(name, TABLES)}")
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise ConfigError(f"{where}: '{name}' is a list of tables; begin each with [[{name}]]")
-    return {name: _documents(name, tables.get(name, []), where) for name in TABLES}
+    return {name: _documents(name, tables[name], where) for name in TABLES if name in tables}
 
 
 async def compare(catalog: Catalog, wanted: dict[str, list[Document]], *, prune: bool = False) -> list[Difference]:
-    """What must be written so that the store says what the file says; `prune` also removes what it does not name.
+    """What must be written so that the store says what the file says; `prune` also removes what it does not name, in
+    the tables that stand there: a file of models and channels says nothing of the shop window.
 
     A credential that the file leaves out stays as the store has it: it may have been entered in the console.
     """
     found: list[Difference] = []
-    for name in TABLES:
+    for name in wanted:
         stored = {row["_id"]: row for row in await catalog.all(name)}
         found += [difference for doc in wanted[name] if (difference := _compared(name, doc, stored.get(id_of(doc))))]
         if prune:

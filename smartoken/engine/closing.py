@@ -30,11 +30,11 @@ async def close(jobs: Any, job: Job) -> None:
             await jobs.ledger.commit(job.acct, f"void:{job.id}", "void", change("void", rid=job.id, at_ms=now_ms))
     record = record_of(job, split, job.ended_ms or now_ms)
     await jobs.store.put_usage([record])
+    jobs.gateway.journal.note(record)
     state = states.DONE if job.state == states.STORED else job.state
     await jobs.save(job, state=state, open=0, ended_ms=job.ended_ms or now_ms, owner="", until_ms=0)
     jobs.gateway.access.call(record)
     jobs.gateway.metrics.call(record)
-    jobs.told([record])
 
 
 def record_of(job: Job, split: dict[str, int], ended_ms: int) -> UsageRecord:

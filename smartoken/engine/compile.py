@@ -1,4 +1,8 @@
-"""Documents and what the plugins gave -> a Snapshot. What is broken is left out and reported; the rest goes on."""
+"""Documents and what the plugins gave -> a Snapshot. What is broken is left out and reported; the rest goes on.
+
+What stands behind references is looked up first (behind_of: it asks vaults of plugins, reads files and opens seals, so it
+belongs on the loop). The rest is a function of values and may run in a thread.
+"""
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
@@ -28,7 +32,8 @@ TYPES_OF_WIRE = {"chat": "llm", "responses": "llm", "messages": "llm", "generate
 """What a wire carries, by the last word of its name; a wire of another name carries every type of model."""
 
 
-Endpoints = dict[tuple[str, str], Endpoint]    # by channel and path: one for all models
+Endpoints = dict[tuple[str, str], Endpoint]    # by channel and wire: one for all models
+Behind = dict[str, tuple[str, str] | str]      # {channel: (base URL, credential) as they are now, or why there are none}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +49,38 @@ class Gifts:
 
 def compile_snapshot(documents: Mapping[str, Iterable[dict[str, Any]]], gifts: Any, sealer: Sealer,
                      secret: Callable[[str], str], seq: int = 0) -> tuple[Snapshot, tuple[Problem, ...]]:
+    """`compiled` of what the references of `documents` stand for now. `secret` resolves them (secrets.resolve)."""
+    return compiled(documents, gifts, behind_of(documents["channels"], gifts, sealer, secret), seq)
+
+
+def behind_of(channels: Iterable[dict[str, Any]], gifts: Any, sealer: Sealer, secret: Callable[[str], str]) -> Behind:
+    """What stands behind the base URLs and credentials of active channels at this moment."""
+    behind: Behind = {}
+    for stored in channels:
+        try:
+            doc = from_store(ChannelDoc, stored)
+            provider = gifts.providers.get(doc.provider)
+            if doc.active and provider is not None:
+                behind[stored["_id"]] = (doc.base_url or _base_url(provider), _credential(doc, provider, sealer, secret))
+        except ConfigError as error:
+            behind[stored["_id"]] = str(error)
+    return behind
+
+
+def compiled(documents: Mapping[str, Iterable[dict[str, Any]]], gifts: Any, behind: Behind,
+             seq: int = 0) -> tuple[Snapshot, tuple[Problem, ...]]:
     """The snapshot of `documents` ({"models": [...], "channels": [...]}, as stored) and what had to be left out.
 
-    `gifts` has `providers` and `bridges` (a Registry, or Gifts). `secret` resolves references (secrets.resolve).
+    `gifts` has `providers` and `bridges` (a Registry, or Gifts).
     """
     problems: list[Problem] = []
     endpoints: Endpoints = {}
     channels = _each(documents["channels"], "channel", problems,
-                     lambda stored: _channel(stored, gifts, sealer, secret, problems))
+                     lambda stored: _channel(stored, gifts, behind, problems))
     for name, channel in list(channels.items()):
         try:
-            endpoints |= {(name, path): endpoint_of(channel, path, _type_of(gifts, wire))
-                          for wire, path in channel.wires.items()}
+            endpoints |= {(name, wire): endpoint_of(channel, wire, _type_of(gifts, wire))
+                          for wire in channel.wires}
         except Exception as error:         # an odd URL or header (ValueError), or whatever a plugin's `auth` raises
             said = error if isinstance(error, ValueError) else type(error).__name__
             problems.append(Problem(f"channel '{name}'", f"no request can be made of its URL, headers and credential: "
@@ -90,8 +115,7 @@ def _each(stored: Iterable[dict[str, Any]], what: str, problems: list[Problem], 
     return made
 
 
-def _channel(stored: dict[str, Any], gifts: Any, sealer: Sealer, secret: Callable[[str], str],
-             problems: list[Problem]) -> Channel | None:
+def _channel(stored: dict[str, Any], gifts: Any, behind: Behind, problems: list[Problem]) -> Channel | None:
     doc = from_store(ChannelDoc, stored)
     if not doc.active:
         return None
@@ -99,6 +123,10 @@ def _channel(stored: dict[str, Any], gifts: Any, sealer: Sealer, secret: Callabl
     if provider is None:
         raise ConfigError(f"no enabled plugin brings the provider '{doc.provider}'"
                           f"{nearest(doc.provider, gifts.providers)}; name it in [plugins] enabled, or correct it")
+    found = behind[stored["_id"]]
+    if isinstance(found, str):
+        raise ConfigError(found)
+    base_url, credential = found
     where = f"channel '{doc.name}'"
     sources = {source for source, _ in gifts.bridges}
     for source in doc.bridges:
@@ -106,8 +134,8 @@ def _channel(stored: dict[str, Any], gifts: Any, sealer: Sealer, secret: Callabl
             problems.append(Problem(where, f"'bridges': no plugin brings a bridge for '{source}'"
                                            f"{nearest(source, sources)}"))
     return Channel(
-        name=doc.name, provider=provider, base_url=doc.base_url or _base_url(provider),
-        credential=_credential(doc, provider, sealer, secret), wires=_wires(doc, provider, where, problems),
+        name=doc.name, provider=provider, base_url=base_url, credential=credential,
+        wires=_wires(doc, provider, where, problems),
         models=MappingProxyType(dict(doc.models)), bridges=frozenset(doc.bridges), priority=doc.priority,
         weight=doc.weight, rpm=doc.rpm, tpm=doc.tpm, max_inflight=doc.max_inflight,
         first_byte_s=doc.timeouts.first_byte_s, idle_s=doc.timeouts.idle_s, total_s=doc.timeouts.total_s,
@@ -228,12 +256,12 @@ def _routes(doc: ModelDoc, channels: list[Channel], endpoints: Endpoints,
         cost = channel.costs.get(doc.slug)
         for wire, path in wires.items():
             found.setdefault(wire, []).append(
-                Route(channel, wire, path, upstream_name, endpoints[channel.name, path], cost=cost))
+                Route(channel, wire, path, upstream_name, endpoints[channel.name, wire], cost=cost))
         for source in channel.bridges - wires.keys():
             target = next((wire for wire in wires if (source, wire) in bridges), None)
             if target and _carries(source, doc.type):
                 found.setdefault(source, []).append(
-                    Route(channel, target, wires[target], upstream_name, endpoints[channel.name, wires[target]],
+                    Route(channel, target, wires[target], upstream_name, endpoints[channel.name, target],
                           bridges[source, target], cost))
     return {wire: tuple(sorted(routes, key=_order)) for wire, routes in sorted(found.items())}
 

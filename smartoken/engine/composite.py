@@ -117,16 +117,15 @@ def routed(routers: Mapping[str, Any], composite: Composite, ask: Ask,
         return None
     try:
         said = routers[composite.router](ask, members)
-    except Exception:
-        log.exception("the router '%s' failed; the rules decide", composite.router)
-        return None
-    if said is None:
-        return None
-    slug, reason = said
-    if slug not in {member.slug for member in members}:
+        if said is None:
+            return None
+        slug, reason = said
+        if slug in {member.slug for member in members}:
+            return slug, str(reason)[:200]
         log.warning("the router '%s' chose '%s', which is no member; the rules decide", composite.router, slug)
-        return None
-    return slug, str(reason)[:200]
+    except Exception:                      # a plugin's own code, and whatever it answers
+        log.exception("the router '%s' failed; the rules decide", composite.router)
+    return None
 
 
 def _holds(rule: Rule, look: Look, tokens: int, language: str, text: str) -> str | None:

@@ -37,14 +37,15 @@ def head_for(endpoint: Endpoint, method: str, model: str, suffix: str, lines: by
     return head[:-len(LENGTH)] + lines + LENGTH if lines else head
 
 
-def endpoint_of(channel: Channel, path: str, content_type: str = "application/json") -> Endpoint:
-    """The Endpoint of a channel for a wire's path below its base URL; one that begins with // is below its host."""
+def endpoint_of(channel: Channel, wire: str, content_type: str = "application/json") -> Endpoint:
+    """The Endpoint of a channel for a wire: its path below the base URL; one that begins with // is below its host."""
+    path, provider = channel.wires[wire], channel.provider
     base = urlsplit(channel.base_url.rstrip("/"))
     below = f"{base.scheme}://{base.netloc}" if path.startswith("//") else channel.base_url.rstrip("/")
     url = urlsplit(below + path.replace("//", "/", 1))
     origin = Origin.of(channel.base_url, proxy=channel.proxy or None)
     target = url.path + (f"?{url.query}" if url.query else "")
     headers = [("Content-Type", content_type), ("Accept", "*/*"), ("User-Agent", USER_AGENT),
-               *channel.provider.headers, *channel.provider.auth(channel.credential)]
+               *provider.headers, *provider.wire_auth.get(wire, provider.auth)(channel.credential)]
     limits = Limits(first_byte_s=channel.first_byte_s, idle_s=channel.idle_s, total_s=channel.total_s)
     return Endpoint(origin, render_head("POST", target, url.netloc, headers), limits)

@@ -58,7 +58,7 @@ async def nodes(store: Store, now_ms: int) -> list[dict[str, Any]]:
 
 def of(gateway: Any, started_ms: int, store_us: int) -> dict[str, Any]:
     """This process, as JSON. Times in ms, `_us` in microseconds."""
-    journal, snapshots = gateway.journal, gateway.snapshots
+    journal, snapshots, rows = gateway.journal, gateway.snapshots, health(gateway)
     waiting = sorted(journal.folder.glob("usage-*.wal"))
     return {
         "_id": gateway.node, "at_ms": gateway.clock.now_ms(), "started_ms": started_ms, "pid": os.getpid(),
@@ -67,20 +67,18 @@ def of(gateway: Any, started_ms: int, store_us: int) -> dict[str, Any]:
         "journal": {"healthy": journal.healthy, "running": journal.running, "segments": len(waiting),
                     "bytes": sum(path.stat().st_size for path in waiting if path.exists())},
         "leases": len(gateway.leases.spent()), "seq": snapshots.current.seq,
-        "problems": [str(problem) for problem in snapshots.problems], "alarms": dict(gateway.health.alarms),
-        "health": health(gateway)}
+        "problems": [str(problem) for problem in snapshots.problems], "alarms": gateway.health.alarms,
+        "health": rows}
 
 
 def health(gateway: Any) -> list[dict[str, Any]]:
     """How each (channel, model) did as this process saw it: of its last 30 seconds, and whether it rests."""
     now_us = gateway.clock.mono_us()
-    book, channels = gateway.health, gateway.snapshots.current.channels
-    rows = []
-    for name, slug, rev, one in book.rows():
-        if name in channels and channels[name].rev == rev:
-            rest_us = max(0, one.rest_until_us - now_us, book.channel_rest_us(name, rev, now_us))
-            rows.append({"channel": name, "model": slug, "inflight": one.inflight, "first_ms": one.first_us // 1000,
-                         "good": one.good, "bad": one.bad, "rest_ms": rest_us // 1000,
-                         "ejected": bool(one.ejected_until_us),
-                         "out_ms": max(0, one.ejected_until_us - now_us) // 1000})
+    book, snapshot, rows = gateway.health, gateway.snapshots.current, []
+    book.keep(snapshot)
+    for name, slug, _, one in book.rows():
+        rest_us = max(0, one.rest_until_us - now_us, book.channel_rest_us(snapshot.channels[name], now_us))
+        rows.append({"channel": name, "model": slug, "inflight": one.inflight, "first_ms": one.first_us // 1000,
+                     "good": one.good, "bad": one.bad, "rest_ms": rest_us // 1000, "ejected": bool(one.ejected_until_us),
+                     "out_ms": max(0, one.ejected_until_us - now_us) // 1000})
     return rows

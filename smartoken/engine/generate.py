@@ -37,7 +37,7 @@ REPEAT_MS = 24 * 3600 * 1000     # how long an Idempotency-Key stands for its jo
 @dataclass(frozen=True, slots=True)
 class Order:
     """A call for long work, as its door has read it. `kind` is image, video or voice; `door` is the client's path;
-    `body` is what tells one call from another under `repeat`, its Idempotency-Key ('' without one)."""
+    `body` is what tells one call from another (idempotency.same_of) under `repeat`, its Idempotency-Key ('' without one)."""
 
     rid: str
     key: Key

@@ -7,7 +7,7 @@ import email.utils
 import time
 from dataclasses import dataclass
 
-from smartoken.domain.catalog import Channel, Route
+from smartoken.domain.catalog import Channel, Route, Snapshot
 from smartoken.plugin.types import BROKE, CALLER, COOL, CREDENTIAL, MISSING, RETRY, Failure, Provider
 
 S = 1_000_000  # microseconds
@@ -61,6 +61,7 @@ def rest_s(value: bytes | str | None) -> int | None:
 class Health:
     """One (channel, model)."""
 
+    slug: str = ""
     inflight: int = 0
     first_us: int = 0            # moving average of the time to the first byte
     in_a_row: int = 0
@@ -83,36 +84,57 @@ class Health:
 
 
 class HealthBook:
-    """Health of every (channel, model), and the rest of whole channels. Forgotten when a channel's revision changes."""
+    """Health of every (channel, model), and the rest of whole channels. Another revision of a channel begins anew; what
+    the catalog does not have any more is forgotten (`keep`)."""
 
     def __init__(self) -> None:
         self._health: dict[tuple[str, str, int], Health] = {}
         self._rest: dict[tuple[str, int, int], int] = {}
-        self.alarms: dict[str, str] = {}  # channel: why an operator must look at it
+        # (channel, model, the channel's revision): why an operator must look at it; model '' is all of the channel.
+        self._alarms: dict[tuple[str, str, int], str] = {}
+
+    @property
+    def alarms(self) -> dict[str, str]:
+        """{channel: why an operator must look at it}."""
+        found: dict[str, str] = {}
+        for (channel, _, _), why in sorted(self._alarms.items()):
+            found[channel] = f"{found[channel]}; {why}" if channel in found else why
+        return found
+
+    def keep(self, snapshot: Snapshot) -> None:
+        """Forget what `snapshot` does not have: channels, revisions of them, models that they serve no more."""
+        channels, models = snapshot.channels, snapshot.models
+
+        def known(name: str, slug: str, rev: int) -> bool:
+            if name not in channels or channels[name].rev != rev:
+                return False
+            return not slug or (slug in models and any(
+                route.channel.name == name for routes in models[slug].routes.values() for route in routes))
+
+        self._health = {key: health for key, health in self._health.items() if known(*key)}
+        self._alarms = {key: why for key, why in self._alarms.items() if known(*key)}
+        self._rest = {key: until for key, until in self._rest.items()
+                      if key[0] in channels and key == _now_of(channels[key[0]])}
 
     def of(self, route: Route, slug: str) -> Health:
         """The Health of a route to a model."""
         key = (route.channel.name, slug, route.channel.rev)
         health = self._health.get(key)
         if health is None:
-            health = self._health[key] = Health()
+            health = self._health[key] = Health(slug)
         return health
 
     def rows(self) -> list[tuple[str, str, int, Health]]:
         """(channel, slug, the channel's revision, Health) of everything that was asked since the start."""
         return [(*key, health) for key, health in self._health.items()]
 
-    def channel_rest_us(self, channel: str, rev: int, now_us: int) -> int:
+    def channel_rest_us(self, channel: Channel, now_us: int) -> int:
         """Microseconds that a whole channel still rests."""
-        return max(0, self._rest.get((channel, rev), 0) - now_us)
+        return max(0, self._rest.get(_now_of(channel), 0) - now_us) if self._rest else 0
 
     def resting_us(self, route: Route, health: Health, now_us: int) -> int:
         """Microseconds that a route still rests because it said so; 0 when it may be asked."""
-        channel = route.channel
-        until = health.rest_until_us
-        if self._rest:
-            until = max(until, self._rest.get(_now_of(channel), 0))
-        return max(0, until - now_us)
+        return max(0, health.rest_until_us - now_us, self.channel_rest_us(route.channel, now_us))
 
     def ejected(self, health: Health, now_us: int) -> bool:
         """True while it is out of service; one that may be probed, by one request at a time, is not."""
@@ -144,8 +166,9 @@ class HealthBook:
                 health.good = health.bad = 0
         elif health.ejections and now_us - health.in_service_us > FORGET_S * S:
             health.ejections = 0
-        if self.alarms:
-            self.alarms.pop(route.channel.name, None)
+        if self._alarms:
+            for slug in ("", health.slug):
+                self._alarms.pop((route.channel.name, slug, route.channel.rev), None)
 
     def failed(self, route: Route, health: Health, now_us: int, meaning: str, retry_after_s: int | None,
                message: str) -> None:
@@ -165,8 +188,10 @@ class HealthBook:
             else:
                 key = _now_of(channel)
                 self._rest[key] = max(self._rest.get(key, 0), until)
-        if meaning in (BROKE, CREDENTIAL, MISSING):
-            self.alarms[channel.name] = f"{meaning}: {message}"[:300]
+        if meaning in (BROKE, CREDENTIAL):
+            self._alarms[channel.name, "", channel.rev] = f"{meaning}: {message}"[:300]
+        elif meaning == MISSING:           # of this model alone: that others are served says nothing about it
+            self._alarms[channel.name, health.slug, channel.rev] = f"{meaning}: {health.slug}: {message}"[:300]
 
     def _eject(self, health: Health, now_us: int) -> None:
         health.ejections += 1

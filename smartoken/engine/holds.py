@@ -82,6 +82,10 @@ class Lease:
             self.orders[slug] = order = burning_order(self.state, slug, now_ms)
         return order
 
+    def left_p(self, order: Sequence[str]) -> int:
+        """What the pockets of `order` could still be asked for."""
+        return sum(max(0, self.free.get(name, 0)) for name in order)
+
     def parts(self, order: Sequence[str], amount_p: int) -> list[tuple[str, int]] | None:
         """`amount_p` out of the pockets of `order`, or None: more must be leased first.
 

@@ -17,13 +17,18 @@ in its place comes a document as if older than a day. It also keeps out a write 
 """
 
 import asyncio
+import base64
 import hashlib
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from typing import Any
 
+import msgspec
+
+from smartoken.engine.client import Client
 from smartoken.engine.refunds import find_record
 from smartoken.errors import Refusal, StoreAway, refuse
+from smartoken.plugin.types import Ask
 from smartoken.ports import Clock, Store
 
 KEY_MAX = 255
@@ -42,18 +47,6 @@ RUNNING, DONE = "running", "done"
 COLLECTION = "idempotency"
 
 log = logging.getLogger("smartoken.idempotency")
-
-
-class Client(Protocol):
-    """Whoever is answered: engine.client.Client."""
-
-    def answer(self, status: int, content_type: bytes, body: bytes, extra: bytes = b"") -> None: ...
-
-    def start(self, status: int, content_type: bytes, extra: bytes = b"") -> None: ...
-
-    def write(self, data: bytes) -> None: ...
-
-    def finish(self) -> None: ...
 
 
 class Recording:
@@ -141,11 +134,19 @@ class Recording:
             client.finish()
         self._calls.ended(self, self._kept())
 
+    def abort(self) -> None:
+        """It broke off where nothing more can be said: nobody may take what there is for the whole, so none of it is
+        kept, and the same key may try again."""
+        self.over = True
+        clients, self._clients = self._clients, []
+        for client in clients:
+            client.abort()
+        self._calls.ended(self, None)
+
     def _kept(self) -> dict[str, Any]:
         status, content_type, extra = self._head
-        body = b"".join(self._parts).decode("utf-8", "replace") if self.size <= ANSWER_MAX else None
         return {"status": status, "type": content_type.decode(), "extra": extra.decode("latin-1"),
-                "stream": self.stream, "body": body}
+                "stream": self.stream, **written(b"".join(self._parts) if self.size <= ANSWER_MAX else None)}
 
 
 class KeyedCalls:
@@ -348,15 +349,39 @@ def key_of(value: bytes) -> str:
     return text
 
 
+def same_of(ask: Ask, body: bytes, content_type: str) -> bytes:
+    """What tells one body from another: its bytes; of a form what was read of it, since clients make a new boundary for
+    each try."""
+    if not content_type.lower().startswith("multipart/"):
+        return body
+    files = [(part.name, part.filename, part.content_type, hashlib.sha256(part.data).hexdigest()) for part in ask.files]
+    return msgspec.json.encode([ask.slug, list(ask.fields.items()), files])
+
+
 def digest_of(path: bytes, query: bytes, body: bytes) -> str:
-    """What tells one request from another."""
+    """What tells one request from another; `body` as by same_of."""
     return hashlib.sha256(b"%b?%b\n%b" % (path, query, body)).hexdigest()
+
+
+def written(body: bytes | None) -> dict[str, Any]:
+    """A body as it stands in a document: text, or base64 where it is none (audio); None when it is not kept."""
+    if body is None:
+        return {"body": None}
+    try:
+        return {"body": body.decode()}
+    except UnicodeDecodeError:
+        return {"body": base64.b64encode(body).decode(), "base64": True}
+
+
+def read(answer: dict[str, Any]) -> bytes:
+    """The body that `written` wrote down."""
+    return base64.b64decode(answer["body"]) if answer.get("base64") else answer["body"].encode()
 
 
 def replay(client: Client, answer: dict[str, Any]) -> None:
     """Give a stored answer once more, under the id of the call that made it."""
     content_type, extra = answer["type"].encode(), replayed(answer["extra"].encode("latin-1"))
-    body = answer["body"].encode()
+    body = read(answer)
     if not answer["stream"]:
         client.answer(answer["status"], content_type, body, extra)
         return

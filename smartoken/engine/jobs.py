@@ -51,10 +51,10 @@ class Taken(Exception):
 
 
 class Jobs:
-    """The jobs of one process. `gateway` is the Gateway, `media` an open Media; `told` hears of stored records."""
+    """The jobs of one process. `gateway` is the Gateway, `media` an open Media."""
 
-    def __init__(self, gateway: Any, media: Any, told: Callable[[list], None] = lambda records: None):
-        self.gateway, self.media, self.told = gateway, media, told
+    def __init__(self, gateway: Any, media: Any):
+        self.gateway, self.media = gateway, media
         self.store, self.ledger, self.clock = gateway.store, gateway.ledger, gateway.clock
         self.owner = f"{gateway.node}.{secrets.token_hex(4)}"
         self.copies = asyncio.Semaphore(COPIES)

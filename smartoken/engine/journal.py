@@ -6,7 +6,7 @@ a thread each 10 ms (a power failure loses no more than that). Fsync is never tr
 disk is unknown, so no paid request is taken any more.
 
 Files of one start, called `boot`: `usage-<boot>-<number>.wal` and `slots-<boot>.map`. ship.py takes segments away when
-the store has what they hold; replay.py does it for a process that died.
+the store has what they hold and the plugins were told of it; replay.py does it for a process that died.
 """
 
 import asyncio
@@ -154,6 +154,16 @@ class Journal:
             raise RuntimeError(f"{record.rid} is done already")
         self._append(pack(DoneFrame(record)))
         self._released.append(slot)
+        self._count(record)
+
+    def note(self, record: UsageRecord) -> None:
+        """A record that was not begun here and that the store has already, such as a job's: written at once, so that
+        the plugins hear of it whatever happens."""
+        self._append(pack(DoneFrame(record)))
+        self._count(record)
+        self._write()
+
+    def _count(self, record: UsageRecord) -> None:
         segment = self.segment
         segment.count += 1
         if segment.records is not None:

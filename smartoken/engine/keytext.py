@@ -5,7 +5,7 @@ import re
 import secrets
 import string
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from smartoken.errors import Refusal, refuse
@@ -43,8 +43,8 @@ def digest_of(pepper: bytes, token: bytes) -> bytes:
     return hmac.digest(pepper, token, "sha256")
 
 
-def credentials_of(headers: Mapping[bytes, bytes]) -> bytes:
-    """The key that a client shows; header names in lower case, values as they came.
+def credentials_of(headers: Mapping[bytes, bytes], shown_too: Iterable[bytes] = ()) -> bytes:
+    """The key that a client shows; header names in lower case, values as they came; `shown_too` stood elsewhere.
 
     `Authorization: Bearer`, `x-api-key`, `x-goog-api-key` and `api-key` all do; Refusal 401 without any, with two
     different ones, or with something that is no single word.
@@ -57,8 +57,7 @@ def credentials_of(headers: Mapping[bytes, bytes]) -> bytes:
             raise unauthorized("Show your key as 'Authorization: Bearer stk-live-…'.")
         token = token.strip(b" \t")
         _one_word(token)
-    for name in _OTHER_HEADERS:
-        other = headers.get(name)
+    for other in (*map(headers.get, _OTHER_HEADERS), *shown_too):
         if other:
             other = other.strip(b" \t")
             _one_word(other)

@@ -95,12 +95,13 @@ class Leases:
             parts = ((MAIN, ceiling_p),)
         else:
             lease.slug = slug
-            parts = lease.parts(lease.order(slug, self._clock.now_ms()), ceiling_p)
+            order = lease.order(slug, self._clock.now_ms())
+            parts = lease.parts(order, ceiling_p)
             if parts is None:
                 return None
             for name, part_p in parts:
                 lease.free[name] -= part_p
-            left_p = lease.free[MAIN]
+            left_p = lease.left_p(order)
         lease.holds += 1
         lease.used_us = now_us
         if left_p < lease.low_p and not lease.filling:
@@ -109,11 +110,14 @@ class Leases:
 
     def _affordable_p(self, lease: Lease, slug: str, span: Span, last: bool) -> int:
         """How much of a span a poor account's lease can hold; -1 when the ledger should be asked for more first."""
-        order = (MAIN,) if lease.plain else lease.order(slug, self._clock.now_ms())
-        there_p = sum(max(0, lease.free.get(name, 0)) for name in order)
+        there_p = lease.left_p((MAIN,) if lease.plain else lease.order(slug, self._clock.now_ms()))
         if there_p >= span.full_p:
             return span.full_p
         return there_p if last and there_p >= span.least_p else -1
+
+    def _left_p(self, lease: Lease) -> int:
+        """What calls like the last one can still be granted."""
+        return lease.left_p((MAIN,) if lease.plain else lease.order(lease.slug, self._clock.now_ms()))
 
     def extend(self, hold: Hold, more_p: int) -> bool:
         """Set `more_p` pUSD more aside for a running request; False when the lease has no room."""
@@ -148,13 +152,23 @@ class Leases:
             hold = self.place(account, slug, ceiling_p, span, last=True)
         return hold
 
+    async def stretch(self, hold: Hold, account: Account, more_p: int, least_p: int) -> None:
+        """extend by `more_p`, or by `least_p` where there is no more, waiting for the hold's own lease to grow as often
+        as it takes (that one may grant nothing new any more), or until it is settled. Raises what `ready` raises."""
+        span = Span(least_p, more_p)
+        while not (hold.settled or self.extend(hold, more_p)):
+            await self.ready(account, hold.slug, more_p, span, lease=hold.lease)
+            if self.extend(hold, more_p) or self.extend(hold, least_p):
+                return
+
     async def ready(self, account: Account, slug: str, ceiling_p: int, span: Span | None = None,
-                    since: int = 2**62) -> None:
+                    since: int = 2**62, lease: Lease | None = None) -> None:
         """Get a lease with room, one call per account at a time. Then `place` again: another may have been quicker.
 
         Refusal 402 (insufficient_balance, or in_flight_budget_exhausted with Retry-After), 403 when only vouchers for
         other models are left, 503 when the store is away. `since` is the turn in which the caller came: a refusal of
         no more than it needs, asked for after that, is its refusal too (else ten thousand would each ask the ledger).
+        `lease`: that one is to have the room, although another may grant by now.
         """
         acct = account.id
         least_p = span.least_p if span else ceiling_p
@@ -173,7 +187,7 @@ class Leases:
                         and running.least_p <= least_p):
                     raise Declined(failed.code, str(failed))
             else:
-                task = asyncio.create_task(self._fill(account, slug, ceiling_p, span))
+                task = asyncio.create_task(self._fill(account, slug, ceiling_p, span, lease))
                 self._fills[acct] = Filling(task, slug, least_p, next(self._turns))
                 task.add_done_callback(lambda done: self._filled(acct, done))
                 # Shielded: who asked may go away; what was asked of the ledger must be known to the end.
@@ -198,10 +212,10 @@ class Leases:
         if not task.cancelled():
             task.exception()  # whoever waits has it; if all of them left, it was said to nobody and that is right
 
-    async def _fill(self, account: Account, slug: str, one_p: int, span: Span | None) -> None:
-        """Open a lease or grow the one there is, so that a hold of `one_p` fits."""
+    async def _fill(self, account: Account, slug: str, one_p: int, span: Span | None, given: Lease | None = None) -> None:
+        """Open a lease or grow the one there is (or the `given` one), so that a hold of `one_p` fits."""
         acct, now_us, now_ms = account.id, self._clock.mono_us(), self._clock.now_ms()
-        lease = self._granting.get(acct)
+        lease = given or self._granting.get(acct)
         fresh = lease is None
         if lease is None:
             lease = self._intents.get(acct)
@@ -231,7 +245,8 @@ class Leases:
             elif declined.code == "gone":
                 # The reaper closed it while we were cut off. It takes no more holds; its spend is settled late.
                 self._retire(lease)
-                return await self._fill(account, slug, one_p, span)
+                if given is None:
+                    return await self._fill(account, slug, one_p, span)
             raise
         if fresh:
             del self._intents[acct]
@@ -258,7 +273,7 @@ class Leases:
     async def _refill_now(self, lease: Lease, account: Account) -> None:
         try:
             if lease.acct not in self._fills and self._granting.get(lease.acct) is lease:
-                need_p = max(0, lease.free[MAIN]) + max(P_PER_U, lease.filled_p // HOLDS)
+                need_p = self._left_p(lease) + max(P_PER_U, lease.filled_p // HOLDS)
                 await self.ready(account, lease.slug, need_p)
         except Exception as error:
             # Only ahead of need: whoever needs it in earnest will ask, and be told why not.
@@ -355,7 +370,7 @@ class Leases:
             per_s = int((spent_p - lease.rated_p) / TICK_S / P_PER_U)
             lease.rate_u, lease.rated_p = (lease.rate_u * 7 + per_s) // 8, spent_p
             if (lease.rate_u * 2 > lease.filled_rate_u * 3 and not lease.poor
-                    and lease.free[MAIN] < lease.rate_u * LONGEST_S * P_PER_U * LOW // 100):
+                    and self._left_p(lease) < lease.rate_u * LONGEST_S * P_PER_U * LOW // 100):
                 lease.low_p = 2**62    # it was filled for a much slower account: with the next hold it asks for more
             if lease.spent != lease.flushed or self._intents.get(lease.acct) is lease:
                 continue

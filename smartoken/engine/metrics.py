@@ -95,12 +95,13 @@ class Metrics:
         add(1, bisect.bisect_left(_BOUNDS[histogram], seconds), histogram, model)
         add(seconds, _SUM, histogram, model)
 
-    def page(self, gateway: Any) -> bytes:
-        """The exposition text over all live workers."""
+    async def page(self, gateway: Any) -> bytes:
+        """The exposition text over all live workers. It is as long as there are models and channels, so it is read and
+        written in a thread; the figures of this process are brought up to date before, where they live."""
         self.update(gateway)
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)
-        return generate_latest(registry)
+        return await asyncio.to_thread(generate_latest, registry)
 
     def update(self, gateway: Any) -> None:
         """Bring this process's figures up to date; each worker does so every few seconds."""
@@ -109,6 +110,7 @@ class Metrics:
         tools.set(len(gateway.tools))
         connections.set(gateway.connections())
         healthy.set(1 if gateway.journal.healthy else 0)
+        gateway.health.keep(gateway.snapshots.current)
         alarms.set(len(gateway.health.alarms))
 
 

@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,9 @@ from smartoken.strict import decode
 SESSION_MS = 12 * 3600 * 1000
 FIRST_RUN = "first-run-token"
 PROVED_MS = 600_000                     # so long after the password was typed it is not asked for again
-PER_NAME, PER_IP = 10, 60              # tries a minute
+# Wrong tries a minute. Whoever knows a name can spend those of a name from one place, and of all places together only
+# from many: so nobody is locked out by one stranger, and a password is not guessed by a crowd either.
+PER_NAME_AND_PLACE, PER_PLACE, PER_NAME, PER_SESSION = 10, 60, 100, 10
 STEP_S = 30                            # of a time-based code
 ISSUER = "Smartoken"
 
@@ -51,6 +54,11 @@ class Who:
 
     def may(self, permission: str) -> bool:
         return may(self.role, permission)
+
+    def demand(self, permission: str) -> None:
+        """Refusal 403 without a permission."""
+        if not self.may(permission):
+            raise refuse("permission", "Your role does not allow this.", code="role")
 
 
 async def first_run_token(store: Store, folder: Path) -> str:
@@ -82,7 +90,7 @@ class People:
 
     async def first_owner(self, token: str, name: str, password: str, ip: str) -> dict[str, Any]:
         """The first owner, as stored. The token is used up by it: of two who have it, one comes first."""
-        self._slow_down("first-run", ip)
+        self._slow_down(_tries("first-run", ip))
         right = await self.first_run()
         if not right or not hmac.compare_digest(right.encode(), token.strip().encode()):
             raise refuse("authentication", "This first-run token is not (or no longer) valid.", code="first_run_token")
@@ -110,9 +118,12 @@ class People:
                                 "created_ms": self._clock.now_ms()}, "the new person")
         return await self.create(doc)
 
-    async def all(self) -> list[dict[str, Any]]:
-        """Every admin as stored, by name."""
-        return await every(self._store, "admins")
+    async def page(self, q: str = "", role: str = "", after: str = "", limit: int = 50) -> list[dict[str, Any]]:
+        """Admins as stored, by name: those after `after` whose name begins with `q`, of one role where one is named."""
+        first = await self._store.get("admins", q) if q and after < q else None
+        found = [first] if first is not None and role in ("", first["role"]) else []
+        found += await self._store.find("admins", {"role": role} if role else None, after=max(q, after), limit=limit)
+        return [one for one in found if one["_id"].startswith(q)][:limit]
 
     async def get(self, name: str) -> dict[str, Any]:
         """An admin as stored; Refusal 404."""
@@ -121,13 +132,17 @@ class People:
             raise refuse("not_found", f"There is nobody called '{name}'.", code="person_not_found")
         return stored
 
-    async def change(self, name: str, **fields: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """(before, after) of an admin whose `fields` changed. The last active owner stays one: ConfigError."""
+    async def change(self, name: str, password: str | None = None,
+                     **fields: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """(before, after) of an admin whose `fields` changed, all of them at once or none. The last active owner stays
+        one: ConfigError. Refusal 400 for a `password` that is too weak."""
+        if password is not None:
+            fields["password"] = await self._hash(password)
         for _ in range(10):
             old = await self.get(name)
             doc = decode(AdminDoc, {**_fields(old), **fields}, "the person")
             if old["role"] == "owner" and old["active"] and not (doc.role == "owner" and doc.active):
-                owners = [one for one in await self.all() if one["role"] == "owner" and one["active"]]
+                owners = [one for one in await every(self._store, "admins", {"role": "owner"}) if one["active"]]
                 if len(owners) == 1:
                     raise ConfigError("This is the last active owner; make somebody else an owner first.")
             new = {**to_store(doc), "rev": old["rev"] + 1}
@@ -137,7 +152,7 @@ class People:
 
     async def set_password(self, name: str, password: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """Change a password and end every session of that person."""
-        changed = await self.change(name, password=await self._hash(password))
+        changed = await self.change(name, password)
         await self.revoke_all(name)
         return changed
 
@@ -171,7 +186,7 @@ class People:
     async def sign_in(self, name: str, password: str, code: str, ip: str, agent: str = "") -> str:
         """The text of a new session, for the cookie."""
         name = name.strip().lower()
-        wants = self._slow_down(name, ip)
+        wants = self._slow_down(_tries(name, ip))
         stored = await self._store.get("admins", name)
         if not await self._passwords.check(stored["password"] if stored else "", password) or not stored["active"]:
             raise _wrong()
@@ -224,16 +239,17 @@ class People:
         for stored in await self.sessions(name):
             await self._store.remove("sessions", stored["_id"], stored["rev"])
 
-    async def proves(self, name: str, password: str, ip: str) -> None:
-        """The password again, before money or secrets move. Refusal 401."""
-        wants = self._slow_down(name, ip)
-        if not await self._passwords.check((await self.get(name))["password"], password):
+    async def proves(self, who: Who, password: str) -> None:
+        """The password again, before money or secrets move. Refusal 401; 429 by the session's own wrong tries, which
+        nobody without it can spend."""
+        wants = self._slow_down((Want(f"proof:{who.session}", PER_SESSION, 1),))
+        if not await self._passwords.check((await self.get(who.name))["password"], password):
             raise refuse("authentication", "This is not your password.", code="password", param="password")
         self._forgive(wants)
 
-    async def prove(self, who: Who, password: str, ip: str) -> Who:
+    async def prove(self, who: Who, password: str) -> Who:
         """The password again, which then counts for the session for PROVED_MS. Refusal 401."""
-        await self.proves(who.name, password, ip)
+        await self.proves(who, password)
         stored = await self._store.get("sessions", who.session)
         now_ms = self._clock.now_ms()
         if stored is None or not await self._store.replace(
@@ -249,9 +265,8 @@ class People:
         except ValueError as error:
             raise refuse("invalid_request", f"{str(error).capitalize()}.", code="password", param="password") from None
 
-    def _slow_down(self, name: str, ip: str) -> tuple[Want, ...]:
-        """Take a try of a name and of an address; only those that fail stay taken, see _forgive. Refusal 429."""
-        wants = (Want(f"signin:name:{name[:64]}", PER_NAME, 1), Want(f"signin:ip:{ip}", PER_IP, 1))
+    def _slow_down(self, wants: tuple[Want, ...]) -> tuple[Want, ...]:
+        """Take a try; only those that fail stay taken, see _forgive. Refusal 429."""
         refused = self._limiter.take(wants)
         if refused is not None:
             wait_s = -(-refused[1] // 1_000_000)
@@ -262,6 +277,22 @@ class People:
         """It was right: such a try does not count."""
         for want in wants:
             self._limiter.correct(want, 0)
+
+
+def _tries(name: str, ip: str) -> tuple[Want, ...]:
+    """What a try to sign in takes."""
+    name, place = name[:64], _place(ip)
+    return (Want(f"signin:name:{name}:{place}", PER_NAME_AND_PLACE, 1), Want(f"signin:ip:{place}", PER_PLACE, 1),
+            Want(f"signin:name:{name}", PER_NAME, 1))
+
+
+def _place(ip: str) -> str:
+    """An address, of IPv6 the network of 64 bits: so much of it is anybody's who has one line."""
+    try:
+        address = ip_address(ip)
+    except ValueError:                 # a socket of this machine has none
+        return ip
+    return ip if address.version == 4 else str(ip_network((address, 64), strict=False))
 
 
 def _fields(stored: Mapping[str, Any]) -> dict[str, Any]:

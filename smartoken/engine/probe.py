@@ -83,7 +83,7 @@ async def probe(gateway: Any, stored: dict[str, Any], wire: str = "", upstream_n
         raise ConfigError("the channel names no model; write one that the provider knows")
     spoken = gateway.registry.wires[wire]
     ask = spoken.peek(json.dumps({"model": upstream_name, **SAMPLES[wire]}).encode())
-    endpoint = endpoint_of(channel, channel.wires[wire])
+    endpoint = endpoint_of(channel, wire)
     listener = _Listener()
     exchange = gateway.pool.send(endpoint.origin, endpoint.head, spoken.body(ask, upstream_name, channel.settings),
                                  listener, endpoint.limits._replace(total_s=PATIENCE_S))

@@ -35,21 +35,29 @@ class Reaper:
         self._also = also
 
     async def run(self) -> None:
-        """Beat and sweep until cancelled."""
-        due_us = 0
+        """Sweep until cancelled."""
+        while True:
+            begun_us = self._clock.mono_us()
+            await self.sweep_all()
+            took_s = (self._clock.mono_us() - begun_us) / 1_000_000
+            await asyncio.sleep(EVERY_S * random.uniform(0.8, 1.2) + SHARE * took_s)
+
+    async def beats(self) -> None:
+        """Beat until cancelled; beside `run`, since a sweep may take longer than others wait for a beat."""
         while True:
             try:
                 await self.beat()
-                begun_us = self._clock.mono_us()
-                if begun_us >= due_us:
-                    await self.sweep()
-                    for tidy in self._also:
-                        await tidy()
-                    now_us = self._clock.mono_us()
-                    due_us = now_us + SHARE * (now_us - begun_us)
+            except StoreAway as away:
+                log.warning("no beat: %s", away)
+            await asyncio.sleep(EVERY_S * random.uniform(0.8, 1.2))
+
+    async def sweep_all(self) -> None:
+        """Everything that is to be tidied; what the store does not let be done keeps nothing else from it."""
+        for tidy in (self.sweep, *self._also):
+            try:
+                await tidy()
             except StoreAway as away:
                 log.warning("no sweep: %s", away)
-            await asyncio.sleep(EVERY_S * random.uniform(0.8, 1.2))
 
     async def beat(self) -> None:
         """Say that this process lives."""

@@ -160,6 +160,12 @@ class Call:
 
     def on_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Its head has come."""
+        try:
+            self._head(status, headers)
+        except Exception:
+            self.fault()
+
+    def _head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self.status, self.headers = status, headers
         channel = self.route.channel
         if channel.provider.heard is not None:
@@ -177,7 +183,8 @@ class Call:
         outer = None
         if self.show_cost or not self.ask.usage_wanted:  # the bridge always tells usage; this keeps it back
             outer = self.wire.reader(self.ask, quirks, self.show_cost)
-        return BridgedReader(self.wire_up.reader(self.ask, quirks, False), bridge.stream(self.ask), outer)
+        return BridgedReader(self.wire_up.reader(self.ask, quirks, False), bridge.stream(self.ask), outer,
+                             self.show_cost)
 
     def on_data(self, data: bytes) -> None:
         """Some of its body, as it was read from the socket."""
@@ -248,6 +255,12 @@ class Call:
     def on_fail(self, kind: str, detail: str) -> None:
         """The connection failed, for a reason of upstream.pool.FAILS."""
         self._over()
+        try:
+            self._fail(kind, detail)
+        except Exception:
+            self.fault()
+
+    def _fail(self, kind: str, detail: str) -> None:
         if self.committed:
             self.gateway.health.failed(self.route, self.health, self.gateway.clock.mono_us(), RETRY, None, kind)
             self._broken(kind)
@@ -385,28 +398,29 @@ class Call:
     def fault(self) -> None:
         """A fault of ours (or of a plugin's wire) in the middle of a call: logged, settled, told."""
         log.exception("%s: internal error", self.rid)
+        self._give_up("broken", None, refuse("internal", "An internal error occurred; the trace id finds it in our log.",
+                                             code="internal_error"))
+
+    def stop(self) -> None:
+        """The process ends: charge what was delivered, and say so; a call without an answer yet costs nothing."""
+        try:
+            usage = self.reader.usage() if self.committed else None
+            self._give_up("cut" if self.left else "broken", usage, refuse(
+                "upstream", "This node is going out of service.", code="not_ready", retry_after_s=1))
+        except Exception:                  # of a plugin's reader: the calls that follow are stopped all the same
+            self.fault()
+
+    def _give_up(self, status: str, usage: Usage | None, why: Refusal) -> None:
+        """End the call here: as `status`, if the client has some of its answer."""
         if self.exchange is not None:
             self.drop()
         if self.hold is None or self.done:
             return
-        refusal = refuse("internal", "An internal error occurred; the trace id finds it in our log.",
-                         code="internal_error")
         if not self.committed:
-            self.refuse(refusal, "failed")
+            self.refuse(why, "failed")
             return
-        settle.finish(self, "broken", None, self.counted)
-        self._end_badly(refusal)
-
-    def stop(self) -> None:
-        """The process ends: charge what was delivered; a call without an answer yet costs nothing."""
-        if self.done:
-            return
-        if self.exchange is not None:
-            self.drop()
-        if self.committed:
-            settle.finish(self, "cut", self.reader.usage(), self.counted)
-        else:
-            settle.finish(self, "failed", None, 0, 503)
+        settle.finish(self, status, usage, self.counted)
+        self._end_badly(why)
 
     # -- the client ----------------------------------------------------------------------------------------------------
 

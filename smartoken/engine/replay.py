@@ -17,6 +17,7 @@ from smartoken.engine.frames import DoneFrame, Head, Intent, OpenFrame, read
 from smartoken.engine.journal import Journal, lock_folder
 from smartoken.engine.ledger import Ledger
 from smartoken.engine.slots import CELLS, counters
+from smartoken.engine.telling import Tell
 from smartoken.ports import Store
 
 ROWS = 500
@@ -106,8 +107,10 @@ def examine(folder: Path, boot: str) -> Remains:
     return remains
 
 
-async def replay(folder: Path | str, store: Store, ledger: Ledger, journal: Journal | None = None) -> Report | None:
-    """Bring home what is left in a folder: the own one (give its open `journal`), or a dead neighbour's.
+async def replay(folder: Path | str, store: Store, ledger: Ledger, journal: Journal | None = None,
+                 tell: Tell | None = None) -> Report | None:
+    """Bring home what is left in a folder: the own one (give its open `journal`), or a dead neighbour's. Plugins are
+    told by `tell` of all of it, also of what they may have heard of before.
 
     None when a living process has the folder. StoreAway: nothing was removed, try again later.
     """
@@ -121,14 +124,15 @@ async def replay(folder: Path | str, store: Store, ledger: Ledger, journal: Jour
         boots = {path.name.split("-")[1] for path in folder.glob("usage-*-*.wal")}
         report = Report(str(folder))
         for boot in sorted(boots - ({journal.boot} if journal else set())):
-            await _bring_home(folder, await asyncio.to_thread(examine, folder, boot), store, ledger, report)
+            await _bring_home(folder, await asyncio.to_thread(examine, folder, boot), store, ledger, report, tell)
         return report
     finally:
         if lock is not None:
             os.close(lock)
 
 
-async def _bring_home(folder: Path, remains: Remains, store: Store, ledger: Ledger, report: Report) -> None:
+async def _bring_home(folder: Path, remains: Remains, store: Store, ledger: Ledger, report: Report,
+                      tell: Tell | None) -> None:
     for start in range(0, len(remains.records), ROWS):
         await store.put_usage(remains.records[start:start + ROWS])
     for lease, (acct, spent) in sorted(remains.leases.items()):
@@ -143,6 +147,8 @@ async def _bring_home(folder: Path, remains: Remains, store: Store, ledger: Ledg
         if missing_p:
             report.uncollected_p += missing_p
             log.error("lease %s of %s: %s pUSD could not be collected", lease, acct, missing_p)
+    if tell is not None and remains.records:
+        await tell(remains.records)        # in one batch: a start waits for it, and each has its time limit
     for path in dict.fromkeys(remains.damaged):
         (folder / "quarantine").mkdir(exist_ok=True)
         path.rename(folder / "quarantine" / path.name)
@@ -162,7 +168,8 @@ def left_behind(root: Path, own: str = "") -> list[Path]:
     return sorted({path.parent for path in root.glob("*/usage-*.wal") if path.parent.name != own})
 
 
-async def replay_neighbours(root: Path | str, store: Store, ledger: Ledger, own: str = "") -> list[Report]:
+async def replay_neighbours(root: Path | str, store: Store, ledger: Ledger, own: str = "",
+                            tell: Tell | None = None) -> list[Report]:
     """Replay every folder below `root` (`<data>/journal`) whose owner is dead, but the one called `own`."""
-    reports = [await replay(folder, store, ledger) for folder in left_behind(Path(root), own)]
+    reports = [await replay(folder, store, ledger, tell=tell) for folder in left_behind(Path(root), own)]
     return [report for report in reports if report is not None]

@@ -4,7 +4,8 @@
 |---------|--------------------------------------------------|--------------------------------------------------|
 | ok      | a complete answer                                | what was reported, else counted; nothing at all  |
 |         |                                                  | when it is empty and the wire insures that       |
-| broken  | the upstream died or erred after the first event | the same, for the part delivered                 |
+| broken  | the upstream died or erred after the first event,| the same, for the part delivered                 |
+|         | or this process was told to stop                 |                                                  |
 | cut     | the client left, or the money ended              | reported, else the prompt and what was delivered |
 | refused | an upstream's 4xx about the request itself       | nothing                                          |
 | failed  | every channel failed                             | nothing                                          |

@@ -1,12 +1,13 @@
 """Finished requests from the journal to the store: usage rows first, then what their leases spent, then the files go.
 
 The order is the promise: a row that is in the store twice is there once, a spend is cumulative, and a file leaves the
-disk only when the store has said yes to both. Whatever breaks in between is done again.
+disk only when the store has said yes to both and the plugins have been told. Whatever breaks in between is done again.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from smartoken.domain.usage import UsageRecord
 from smartoken.engine.frames import DoneFrame, read
@@ -22,11 +23,12 @@ log = logging.getLogger(__name__)
 
 
 class Shipper:
-    """`on_shipped(records)` hears of every batch after it is safe (a repeat after a crash is possible there)."""
+    """`tell(records, then)` hears of every batch after it is safe, and calls `then` when its file may go: a batch whose
+    telling a crash cuts short is told again by replay."""
 
     def __init__(self, journal: Journal, leases: Leases, store: Store,
-                 on_shipped: Callable[[Sequence[UsageRecord]], object] = lambda records: None):
-        self._journal, self._leases, self._store, self._on_shipped = journal, leases, store, on_shipped
+                 tell: Callable[[Sequence[UsageRecord], Callable[[], object]], object] = lambda records, then: then()):
+        self._journal, self._leases, self._store, self._tell = journal, leases, store, tell
         self._batch: tuple[Segment | None, list[Cut]] | None = None
         self._turn = asyncio.Lock()
 
@@ -59,14 +61,9 @@ class Shipper:
             for start in range(0, len(records), ROWS):
                 await self._store.put_usage(records[start:start + ROWS])
             await self._leases.flush(cuts)
-            if segment:
-                self._journal.remove([segment])
             self._batch = None
-        if records:
-            try:
-                self._on_shipped(records)
-            except Exception:
-                log.exception("a listener to shipped usage failed")
+            if segment:
+                self._tell(records, partial(self._journal.remove, [segment]))
         return len(records)
 
     def _take(self) -> tuple[Segment | None, list[Cut]] | None:

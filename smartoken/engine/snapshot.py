@@ -11,9 +11,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from smartoken.domain.catalog import Snapshot
 from smartoken.engine.changes import Batch, every, follow, head_seq
-from smartoken.engine.compile import Gifts, Problem, compile_snapshot
+from smartoken.engine.compile import Behind, Gifts, Problem, behind_of, compile_snapshot, compiled
 from smartoken.engine.seal import Sealer, kid_of
 from smartoken.errors import StoreAway
 from smartoken.ports import Store
@@ -42,6 +41,7 @@ class SnapshotKeeper:
         self.current = compile_snapshot({name: [] for name in COMPILED}, Gifts({}), sealer, secret)[0]
         self.problems: tuple[Problem, ...] = ()
         self._compiled_from = b""          # what `current` was made of, see _essence
+        self._turn = asyncio.Lock()        # refreshes come one after the other: an older reading must not win
         self._stale = False                # a refresh is due, because one failed or changes were heard
         self._unheard = False              # a listener missed a batch
         self._hint = asyncio.Event()
@@ -50,16 +50,17 @@ class SnapshotKeeper:
     async def open(self) -> None:
         """Load the catalog and begin to follow it. With the store away the last known one serves, and StoreAway is
         raised only where there is none. ConfigError when a credential is sealed with a key that the ring lacks."""
-        try:
-            seq, documents = await self._read()
-        except StoreAway as error:
-            seq, documents = await asyncio.to_thread(self._read_last_known, error)
-            self._stale = True
-            log.warning("the store is away, starting from %s: %s", self._file, error)
-        self._refuse_unknown_seals(documents)
-        self._take(seq, documents)
-        if not self._stale:
-            await asyncio.to_thread(self._write_last_known, seq, documents)
+        async with self._turn:
+            try:
+                seq, documents = await self._read()
+            except StoreAway as error:
+                seq, documents = await asyncio.to_thread(self._read_last_known, error)
+                self._stale = True
+                log.warning("the store is away, starting from %s: %s", self._file, error)
+            self._refuse_unknown_seals(documents)
+            await self._take(seq, documents)
+            if not self._stale:
+                await asyncio.to_thread(self._write_last_known, seq, documents)
         self._task = asyncio.create_task(self._run(seq))
 
     async def close(self) -> None:
@@ -72,10 +73,12 @@ class SnapshotKeeper:
 
     async def refresh(self) -> None:
         """Read the catalog now and renew `current` if anything differs; StoreAway leaves it as it is."""
-        seq, documents = await self._read()
-        if self._take(seq, documents):
-            await asyncio.to_thread(self._write_last_known, seq, documents)
-        self._stale = False
+        async with self._turn:
+            self._stale = True
+            seq, documents = await self._read()
+            if await self._take(seq, documents):
+                await asyncio.to_thread(self._write_last_known, seq, documents)
+            self._stale = False
 
     def poke(self) -> None:
         """Somebody says that the catalog changed: ask the store now instead of at the next poll."""
@@ -121,17 +124,18 @@ class SnapshotKeeper:
         seq = await head_seq(self._store)
         return seq, {name: await every(self._store, name) for name in COMPILED}
 
-    def _take(self, seq: int, documents: dict[str, list[dict[str, Any]]]) -> bool:
-        """Make `documents` the current snapshot; False when it says the same already (secrets included)."""
-        made, problems = compile_snapshot(documents, self._gifts, self._sealer, self.secret, seq)
+    async def _take(self, seq: int, documents: dict[str, list[dict[str, Any]]]) -> bool:
+        """Make `documents` the current snapshot; False when it says the same already (secrets included). What takes long
+        with thousands of models is done in a thread, and compiling only when there is something new."""
+        behind = behind_of(documents["channels"], self._gifts, self._sealer, self.secret)
+        essence = await asyncio.to_thread(_essence, documents, behind)
+        if essence == self._compiled_from:
+            return False
+        made, problems = await asyncio.to_thread(compiled, documents, self._gifts, behind, seq)
         for problem in problems:
             if problem not in self.problems:
                 log.warning("catalog: %s", problem)
-        self.problems = problems
-        essence = _essence(documents, made)
-        if essence == self._compiled_from:
-            return False
-        self._compiled_from, self.current = essence, made
+        self._compiled_from, self.current, self.problems = essence, made, problems
         log.info("catalog: %d models on %d channels at change %d", len(made.models), len(made.channels), seq)
         return True
 
@@ -165,8 +169,12 @@ class SnapshotKeeper:
             raise away from None
 
 
-def _essence(documents: dict[str, list[dict[str, Any]]], made: Snapshot) -> bytes:
+def _essence(documents: dict[str, list[dict[str, Any]]], behind: Behind) -> bytes:
     """A digest of everything a snapshot is made of. Credentials count as they were resolved, since the file or
     variable behind a reference may change without the document."""
-    parts = [documents, {name: [channel.credential, channel.base_url] for name, channel in made.channels.items()}]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).digest()
+    digest = hashlib.sha256(json.dumps(behind, sort_keys=True).encode())
+    for name in COMPILED:
+        digest.update(name.encode())
+        for doc in documents[name]:        # one by one: a thread that is within one long call holds up all others
+            digest.update(json.dumps(doc, sort_keys=True).encode())
+    return digest.digest()

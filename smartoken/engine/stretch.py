@@ -12,7 +12,6 @@ from typing import Any
 
 from smartoken.domain.money import ceil_u
 from smartoken.engine import settle
-from smartoken.engine.funds import Span
 from smartoken.errors import Refusal, refuse
 
 WATCH_TOKENS = 64        # output tokens between two looks at the hold
@@ -57,8 +56,8 @@ async def _more(call: Any) -> None:
     try:
         extended = False
         if more_p > 0:
-            await leases.ready(call.account, call.model.slug, more_p, Span(min(step_p, more_p), more_p))
-            extended = leases.extend(hold, more_p) or leases.extend(hold, min(step_p, more_p))
+            await leases.stretch(hold, call.account, more_p, min(step_p, more_p))
+            extended = True
     except Refusal as refusal:
         extended = False
         if refusal.code == "store_away":

@@ -9,6 +9,7 @@ from pydantic import ConfigDict
 
 from smartoken.adapters.clock import SystemClock
 from smartoken.domain.audio import audio_ms, sniff_audio
+from smartoken.domain.catalog import Key
 from smartoken.domain.trace import new_rid
 from smartoken.domain.usage import (
     COUNTED,
@@ -81,7 +82,7 @@ __all__ = [
     "APPENDED", "BROKE", "CALLER", "CANCELED", "COLLECTIONS", "COOL", "COUNTED", "CREDENTIAL", "DONE", "ELSEWHERE",
     "ESTIMATED", "EXPIRED", "FAILED", "GONE", "MADE", "MEANINGS", "MISSING", "NONE", "OP_TAKEN", "REFUSED",
     "REPORTED", "RETRY", "RUNNING", "SEQ_TAKEN", "SUM_FIELDS", "USAGE_FIELDS", "WAITING", "Ask", "Bridge", "Clock",
-    "ConfigError", "Entry", "Failure", "Flag", "Headers", "JobDoor", "JobWire", "Limiter", "Look", "Maker", "Media",
+    "ConfigError", "Entry", "Failure", "Flag", "Headers", "JobDoor", "JobWire", "Key", "Limiter", "Look", "Maker", "Media",
     "MediaAway", "Member", "Outgoing", "Part", "Pending", "PluginConf", "Provider", "Refusal", "Result", "Said",
     "Sample", "SignIn", "SignedIn", "Store", "StoreAway", "StreamReader", "SystemClock", "Told", "Tool", "ToolCall",
     "Turns", "Usage", "UsageRecord", "UsageSum", "VoiceMaker", "Want", "Whole", "Window", "Wire",

@@ -40,9 +40,17 @@ def check(target: str | Path, conf: Conf | None = None) -> Report:
     problems = [problem for value in values for problem in unknown_wires(value, wires)]
     for provider in host.registry.providers.values():
         problems += _auth(provider.slug, provider.auth)
-    problems += _beside(plugin, conf, found)
+    problems += _name(plugin, found) + _beside(plugin, conf, found)
     return Report(plugin.name, plugin.source, host.registry.gave[plugin.name], tuple(sorted(own.hooks)),
                   tuple(problems))
+
+
+def _name(plugin: loader.Found, found: dict[str, loader.Found]) -> list[str]:
+    """A file of a name that another plugin has: with its folder in 'plugins.paths' no gateway would start."""
+    other = found.get(plugin.name)
+    if other is None or other == plugin or (other.file and other.file.samefile(plugin.file)):
+        return []
+    return [f"a plugin is named '{plugin.name}' already ({other.source}); rename the file, and its settings with it"]
 
 
 def _beside(plugin: loader.Found, conf: Conf, found: dict[str, loader.Found]) -> list[str]:

@@ -1,17 +1,20 @@
 """The loaded plugins and their life: open in order, close in reverse, and the hooks that are called while running."""
 
+import asyncio
 import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import pluggy
-
+from smartoken.domain.documents import SECRET_REFS
 from smartoken.domain.usage import UsageRecord
 from smartoken.errors import ConfigError
 from smartoken.plugin.registry import Registry
 from smartoken.plugin.types import Provider
+from smartoken.secrets import resolve
+
+USAGE_S = 30             # for one plugin to take one batch of usage
 
 log = logging.getLogger("smartoken.plugin")
 
@@ -47,7 +50,6 @@ class Loaded:
 class Host:
     """What main.py holds: `registry` for the engine, `open` and `close` around serving."""
 
-    manager: pluggy.PluginManager
     plugins: tuple[Loaded, ...]
     registry: Registry
     _begun: list[Loaded] = field(default_factory=list)
@@ -73,11 +75,18 @@ class Host:
             except Exception:
                 log.exception("plugin '%s': hook smartoken_close failed", plugin.name)
 
+    @property
+    def listens(self) -> bool:
+        """Whether a plugin wants to be told of usage."""
+        return any("smartoken_usage" in plugin.hooks for plugin in self.plugins)
+
     async def usage(self, records: Sequence[UsageRecord]) -> None:
-        """Tell the plugins of stored usage; a failure is logged with the plugin's name."""
+        """Tell the plugins of stored usage, one after the other; a failure, or more than USAGE_S, is logged with the
+        plugin's name."""
         for plugin in self.plugins:
             try:
-                await plugin.call_async("smartoken_usage", records=records)
+                async with asyncio.timeout(USAGE_S):
+                    await plugin.call_async("smartoken_usage", records=records)
             except Exception:
                 log.exception("plugin '%s': hook smartoken_usage failed", plugin.name)
 
@@ -91,9 +100,26 @@ class Host:
                 raise plugin.failed("smartoken_models", err) from err
         return offers
 
-    def secret(self, ref: str) -> str | None:
-        """The first plugin's answer to a reference, None when no vault knows its prefix."""
-        return self.manager.hook.smartoken_secret(ref=ref)
+    def secret(self, ref: str) -> str:
+        """The secret behind a reference: `env:` and `file:` by smartoken/secrets.py, all else by the first plugin that
+        answers. ConfigError when it is not to be had; one plugin's failure keeps no other from answering."""
+        if ref.startswith(SECRET_REFS):
+            return resolve(ref)
+        failure: ConfigError | None = None
+        for plugin in self.plugins:
+            try:
+                answer = plugin.call("smartoken_secret", ref=ref)
+                if answer is None:
+                    continue
+                if isinstance(answer, str) and answer:
+                    return answer
+                raise TypeError(f"gave {type(answer).__name__} where a text that is not empty belongs, or None")
+            except ConfigError as err:         # its own sentence, for the operator
+                failure = failure or err
+            except Exception as err:           # whatever ails a vault, only the channels of its own are left out
+                failure = failure or plugin.failed("smartoken_secret", err)
+        raise failure or ConfigError(f"no enabled plugin knows a secret '{ref.partition(':')[0]}:…'; name its plugin in "
+                                     "[plugins] enabled, or write env:NAME or file:path")
 
     def commands(self, cli: Any, books: Any) -> None:
         """Let the plugins add their subcommands."""

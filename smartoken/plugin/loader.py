@@ -96,7 +96,7 @@ def assemble(conf: Conf, chosen: Iterable[Found]) -> Host:
     for hook in FILL:
         for plugin in loaded:
             _fill(filling, plugin, hook)
-    return Host(manager, tuple(loaded), filling.freeze())
+    return Host(tuple(loaded), filling.freeze())
 
 
 def from_file(path: str | Path) -> Found:

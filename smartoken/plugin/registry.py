@@ -5,13 +5,16 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from smartoken.domain.people import PERMISSIONS
 from smartoken.errors import ConfigError
-from smartoken.plugin.sane import faults
+from smartoken.plugin.sane import faults, is_async
 from smartoken.plugin.sign_in import SignIn
 from smartoken.plugin.types import Bridge, JobDoor, JobWire, Provider, Tool, Wire
 from smartoken.strict import nearest
 
 PORTS = ("store", "media", "limiter")
+BEHIND = ("/console", "/admin")
+"""How the addresses begin that are behind the sign-in, and on the admin port where there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,9 @@ def _sign_ins(filling: Filling, plugin: str, answer: Any) -> None:
 
 def _routers(filling: Filling, plugin: str, answer: Any) -> None:
     for name, pick in _named("pick function", answer):
+        if is_async(pick):
+            raise ConfigError(f"router '{name}' is asked in every request and never awaited; write `def`, not "
+                              "`async def`")
         filling.put(plugin, "routers", "router", name, pick)
 
 
@@ -157,14 +163,25 @@ def _gates(filling: Filling, plugin: str, answer: Any) -> None:
     for gate in answer:
         if not callable(gate):
             raise ConfigError(f"must give a list of functions; one is {type(gate).__name__}")
+        if is_async(gate):
+            raise ConfigError(f"gate {getattr(gate, '__name__', gate)} is asked in every request and never awaited; "
+                              "write `def`, not `async def`")
         filling.lists["gates"].append(gate)
         filling.gave[plugin].append(f"gate {getattr(gate, '__name__', gate)}")
+
+
+def permission_of(page: type) -> str:
+    """What it takes to see a plugin's page that is behind the sign-in: its class's attribute of that name."""
+    return getattr(page, "permission", "system.read")
 
 
 def _handlers(filling: Filling, plugin: str, answer: Any) -> None:
     for row in answer:
         if len(row) not in (2, 3) or not isinstance(row[0], str) or not isinstance(row[1], type):
             raise ConfigError("must give a list of (pattern, handler class[, arguments])")
+        if row[0].startswith(BEHIND) and permission_of(row[1]) not in PERMISSIONS:
+            raise ConfigError(f"page '{row[0]}': there is no permission '{permission_of(row[1])}'"
+                              f"{nearest(str(permission_of(row[1])), PERMISSIONS)}")
         filling.lists["handlers"].append(tuple(row))
         filling.gave[plugin].append(f"page {row[0]}")
 

@@ -1,5 +1,6 @@
 """What makes a declared value fit to be used: rules for each kind, as complaints that say what to write instead."""
 
+import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -27,6 +28,13 @@ def unknown_wires(value: Provider | Bridge, wires: Iterable[str]) -> list[str]:
             for wire in named if wire not in wires]
 
 
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether calling it gives something to be awaited or iterated later, not its answer: an `async def`, also as a
+    method, a functools.partial or the `__call__` of an object."""
+    return any(check(one) for check in (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+               for one in (function, type(function).__call__))
+
+
 def _provider(provider: Provider) -> Iterator[str]:
     who = f"provider '{provider.slug}'"
     yield from _name(f"{who}: slug", provider.slug)
@@ -36,6 +44,9 @@ def _provider(provider: Provider) -> Iterator[str]:
         yield f"{who}: base_url must be a URL or a function that gives one"
     if not callable(provider.auth):
         yield f"{who}: auth must be a function, such as bearer or header('x-api-key')"
+    for wire, auth in provider.wire_auth.items():
+        if wire not in provider.speaks or not callable(auth):
+            yield f"{who}: wire_auth must be {{wire that it speaks: function}}, not so for '{wire}'"
     if not isinstance(provider.speaks, Mapping) or not provider.speaks:
         yield f"{who}: speaks must be {{wire: path}} with at least one wire"
     else:
@@ -107,6 +118,8 @@ def _tool(tool: Tool) -> Iterator[str]:
         yield f"tool '{tool.name}': parameters must be a JSON Schema of type object"
     if not callable(tool.call):
         yield f"tool '{tool.name}': call must be a function"
+    elif not inspect.iscoroutinefunction(tool.call) and not inspect.iscoroutinefunction(type(tool.call).__call__):
+        yield f"tool '{tool.name}': its call is awaited; write `async def`, not `def`"
 
 
 def _job_wire(wire: JobWire) -> Iterator[str]:

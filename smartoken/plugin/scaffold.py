@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from smartoken.errors import ConfigError
-from smartoken.plugin.loader import from_file
+from smartoken.plugin.loader import available, from_file
 
 PROVIDER = '''"""{title}: what it speaks and where it is. The manual for plugins is plugins/README.md of Smartoken."""
 
@@ -41,11 +41,14 @@ def test_smartoken_accepts_it():
 
 
 def write(name: str, folder: Path) -> tuple[Path, Path]:
-    """Write NAME.py and test_NAME.py into a folder (made if needed) and say where. ConfigError if one is there."""
+    """Write NAME.py and test_NAME.py into a folder (made if needed) and say where. ConfigError if one is there, or an
+    installed plugin has that name."""
     file, test = folder / f"{name}.py", folder / f"test_{name}.py"
     from_file(file)
     if name.startswith(("_", "test_")):
         raise ConfigError(f"'{name}' would never be loaded: files that begin with '_' or 'test_' are left out")
+    if taken := available().get(name):
+        raise ConfigError(f"a plugin is named '{name}' already ({taken.source}); choose another name, such as my_{name}")
     for path in (file, test):
         if path.exists():
             raise ConfigError(f"{path} is there already; choose another name or folder")

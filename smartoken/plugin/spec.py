@@ -44,8 +44,9 @@ def smartoken_adapters() -> Mapping[str, Mapping[str, Callable[[str], Any]]]:
 
 @hookspec
 def smartoken_gates() -> Iterable[Callable[..., Any]]:
-    """Policies `gate(key, ask) -> Refusal | None`, asked before money is held. At start; the gates themselves run in
-    every request: plain functions, no waiting, microseconds.
+    """Policies `gate(key, ask) -> Refusal | None` of a Key and an Ask, asked before limits and money are taken. At start;
+    the gates themselves run in every request, and again for each round of a composite model's tools: plain functions,
+    no waiting, microseconds. What is neither None nor a Refusal (see `refuse`) refuses the request as a fault of ours.
     """
 
 
@@ -69,7 +70,10 @@ def smartoken_models(provider: Provider) -> Iterable[Mapping[str, Any]] | None:
 @hookspec(firstresult=True)
 def smartoken_secret(ref: str) -> str | None:
     """The secret behind a channel's credential `vault:…`, where all after the colon is its own to read; None when it
-    is another vault's. The first answer counts. At start and when a credential changes.
+    is another vault's. The first answer counts, in the order of `enabled`; what it raises is shown as the channel's
+    problem, and the others go on. For every active channel with such a credential at the start, at every change of the
+    catalog, once a minute and at a test call, on the event loop: answer from memory, and fetch in `smartoken_open` or a
+    task of your own.
     """
 
 
@@ -82,7 +86,10 @@ def smartoken_sign_ins() -> Iterable[SignIn]:
 
 @hookspec
 def smartoken_handlers() -> Iterable[Sequence[Any]]:
-    """Pages for the console: (pattern, tornado RequestHandler class[, its keyword arguments]). At start."""
+    """Pages: (pattern, tornado RequestHandler class[, its keyword arguments]), asked after ours. At start. A pattern
+    that begins with /console or /admin is behind the sign-in, and on the admin port where there is one; every other is
+    for anybody, on the public port.
+    """
 
 
 @hookspec
@@ -94,8 +101,9 @@ def smartoken_commands(cli: Any, books: Any) -> None:
 
 @hookspec
 def smartoken_usage(records: Sequence[UsageRecord]) -> None:
-    """Finished requests, just stored; each comes at least once, keyed by `rid`. May be async. After each flush of the
-    journal, batched; a failure is logged and disturbs nobody.
+    """Finished requests, just stored; each comes at least once, keyed by `rid`: after a crash those come again of which
+    we cannot know. May be async; one batch after the other, beside the requests. What it raises, or has not done within
+    30 seconds, is logged, and that batch does not come again.
     """
 
 

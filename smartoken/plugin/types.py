@@ -19,7 +19,7 @@ Headers = tuple[tuple[str, str], ...]
 RETRY = "retry"                # a fault of the upstream: try the next channel, count it against this one's health
 COOL = "cool"                  # it asks for patience (429, overloaded): next channel, rest until Retry-After
 BROKE = "broke"                # our account there can't pay: next channel, rest 10 minutes, alarm
-CREDENTIAL = "credential"      # our credential was refused: next channel, channel off until it changes, alarm
+CREDENTIAL = "credential"      # our credential was refused: next channel, rest 10 minutes or until it changes, alarm
 MISSING = "missing"            # it does not know the model: next channel, alarm
 CALLER = "caller"              # the request itself is wrong: passed on to the client, nobody else is tried
 ELSEWHERE = "elsewhere"        # it holds what another channel made: next channel, nothing is held against this one
@@ -42,15 +42,18 @@ class Provider:
 
     speaks: {wire: path below base_url}. errors: {upstream error code or type: meaning}, consulted before the HTTP
     status. `base_url` may be a function when it is known only after `smartoken_open`. Facts of `quirks` are read by
-    the wire: see each wire's docstring for the names it knows. makers: {wire of long work: how this provider does it},
+    the wire: see each wire's docstring for the names it knows. `auth` makes header lines of a credential and nothing
+    else: it runs in any thread. makers: {wire of long work: how this provider does it},
     where it does not speak the wire's own dialect. voices: how it clones voices, if it does. heard(credential, headers)
     is told of the head of each answer to a call, on the request path: plain, quick, and never raising. session_header
-    carries Ask.session to it, for its prompt cache.
+    carries Ask.session to it, for its prompt cache. auth(credential) gives the headers that carry it, wire_auth those
+    for wires {wire: auth} where the same server wants others.
     """
 
     slug: str
     base_url: str | Callable[[], str] = ""
     auth: Callable[[str], Headers] = bearer
+    wire_auth: Mapping[str, Callable[[str], Headers]] = field(default_factory=dict)
     speaks: Mapping[str, str] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)
     headers: Headers = ()
@@ -85,6 +88,7 @@ class Ask(msgspec.Struct, gc=False):
     fields: dict[str, msgspec.Raw]
     max_output: int | None = None      # what the client allows, in tokens, all choices together
     choices: int = 1                   # answers asked for at once
+    filled: tuple[str, ...] = ()       # fields whose value is ours, where the client gave none
     max_cost_p: int = 0                # the client's own limit of the cost, in pUSD; 0 is none
     usage_wanted: bool = True          # False: the client did not ask for usage in its stream
     images: int = 0
@@ -195,6 +199,8 @@ class Wire:
     failure is about something else or there is no such thing. `pass_headers`: {the client's header, lower case, that
     goes upstream: what is sent when it is absent, b"" for nothing}; all others stay here. `rid_header`: one more
     header's name that carries the request's id, on every path below the version of this wire's own (`/api/v1/…`).
+    `key_in_query`: the field of the address in which this wire's clients may show their key, '' for none; an address is
+    written to no log.
     tell(data, told) stands in for add_cost where an answer always tells more. look(ask) -> Look, for composite models.
     turns: how server-side tools are talked about, for wires that can. answer_type(ask, upstream's Content-Type) gives
     the client's, for wires whose answers are not JSON and event streams. A refuse_in_stream that gives b"" has the
@@ -222,6 +228,7 @@ class Wire:
     forget: Callable[[Ask, Failure], dict[str, msgspec.Raw] | None] | None = None
     pass_headers: Mapping[bytes, bytes] = field(default_factory=dict)
     rid_header: str = ""
+    key_in_query: str = ""
     tell: Callable[[bytes, Told], bytes] | None = None
     look: Callable[[Ask], Look] | None = None
     turns: "Turns | None" = None

@@ -69,7 +69,7 @@ def named_event(name: str, value: Any) -> bytes:
     return b"event: " + name.encode() + b"\ndata: " + dumps(value) + b"\n\n"
 
 
-def error_value(play: Play) -> dict:
+def error_value(play: Play) -> dict | list:
     """The error that a play describes, in the shape that it asks for."""
     kind, code, message = REFUSALS.get(play.status if play.status > 399 else 500, REFUSALS[500])
     kind, code, message = play.type or kind, play.code or code, play.message or message
@@ -77,6 +77,9 @@ def error_value(play: Play) -> dict:
         return {"error": {"code": play.code or "1234", "message": message}}
     if play.error == "openrouter":
         return {"error": {"code": play.status if play.status > 399 else 502, "message": message, "metadata": {}}}
+    if play.error == "google":
+        return [{"error": {"code": play.status, "message": message, "status": kind, "details": [
+            {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": code}]}}]
     if play.error == "flat":
         return {"object": "error", "message": message, "type": kind, "param": None, "code": code}
     return {"error": {"message": message, "type": kind, "param": None, "code": code}}

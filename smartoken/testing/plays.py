@@ -34,7 +34,7 @@ class Play:
     code: str = ""
     message: str = ""            # `{key}` in it is the credential that the call showed
     retry_after: str = ""        # seconds as they are sent; `date` for an HTTP date two seconds ahead
-    error: str = "openai"        # the body's shape: openai, zhipu (code only), openrouter (numeric code), flat
+    error: str = "openai"        # the body's shape: openai, zhipu (code only), openrouter (numeric code), flat, google (a list)
     # answers that are none: see spoil.py
     shape: str = ""
     mb: int = 2                  # size in MiB where a shape has one

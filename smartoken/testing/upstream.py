@@ -31,7 +31,7 @@ from smartoken.testing.spoil import spoil
 from smartoken.testing.wires import wires
 from smartoken.testing.works import Asked, Works
 
-_PREFIX = re.compile(r"v\d\w*|api|paas|compatible-mode|beta|services|aigc")
+_PREFIX = re.compile(r"v\d\w*|api|paas|compatible-mode|beta|openai|services|aigc")
 READY, SMALL = 64, 65_536  # answers kept by target and body, for a bench that sends the same thing all day
 CONTROL = ("/_count", "/_made", "/_seen", "/_script", "/_reset")
 

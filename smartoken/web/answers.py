@@ -12,7 +12,7 @@ JSON = b"application/json"
 # What Tornado itself raises, in our words; other statuses below 500 are the client's fault, the rest is ours.
 _KIND_OF_STATUS = {status: kind for kind, (status, _) in KINDS.items()}
 # kind: (message, code) where Tornado gives nothing but a status
-_BARE = {
+BARE = {
     "invalid_request": ("The request's address or head cannot be read; write them as UTF-8.", "unreadable_request"),
     "not_found": ("There is nothing at this path.", "unknown_route"),
     "method_not_allowed": ("This path has no such method.", "method_not_allowed"),
@@ -50,5 +50,5 @@ def refusal_of_status(status: int) -> Refusal:
         except ValueError:
             return Refusal(status, "invalid_request_error", "Bad request.")
     kind = kind if kind is not None and status < 500 else "internal"
-    message, code = _BARE.get(kind, (HTTPStatus(KINDS[kind][0]).phrase + ".", None))
+    message, code = BARE.get(kind, (HTTPStatus(KINDS[kind][0]).phrase + ".", None))
     return refuse(kind, message, code=code)

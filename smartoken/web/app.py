@@ -11,12 +11,13 @@ from tornado.web import Application, HTTPError, RequestHandler
 
 from smartoken.domain.trace import new_rid
 from smartoken.errors import Refusal, refuse
+from smartoken.plugin.registry import BEHIND
 from smartoken.web import handlers
 from smartoken.web.answers import refusal_body, refusal_headers, refusal_of_status
 from smartoken.web.trace import TraceHeaders
 
 # What operators see answers on the admin port only, where there is one; these few on both.
-ADMIN, SHARED = ("/console", "/admin/", "/metrics"), ("/console/static/", "/healthz", "/readyz")
+ADMIN, SHARED = (*BEHIND, "/metrics"), ("/console/static/", "/healthz", "/readyz")
 
 log = logging.getLogger("smartoken.web")
 

@@ -16,7 +16,7 @@ from msgspec.json import encode
 from smartoken.domain.trace import new_rid
 from smartoken.engine.auth import credentials_of
 from smartoken.engine.client import JSON, refusal_headers
-from smartoken.engine.idempotency import Recording, digest_of, key_of, replay
+from smartoken.engine.idempotency import Recording, digest_of, key_of, replay, same_of
 from smartoken.engine.relay import Call
 from smartoken.engine.toolloop import Rounds, call_for
 from smartoken.errors import Refusal, StoreAway, refuse
@@ -63,7 +63,7 @@ class Door:
                 raise refuse("method_not_allowed", f"This path takes {self._methods} only.", code="method_not_allowed")
             if not self._gateway.ready:
                 raise refuse("upstream", "This node is going out of service.", code="not_ready", retry_after_s=1)
-            visit.caller = self._gateway.keys.find(credentials_of(request.headers))
+            visit.caller = self._gateway.keys.find(self._key(request))
         except Refusal as refusal:
             self._refuse(request, refusal)
         except Exception:
@@ -113,6 +113,14 @@ class Door:
         """The client caught up."""
         if isinstance(request.state.work, (*CALLS, Recording)):
             request.state.work.resume()
+
+    def _key(self, request: Any) -> bytes:
+        """The key that the client shows."""
+        name = self._wire.key_in_query
+        if not name or not request.query:
+            return credentials_of(request.headers)
+        shown = parse_qs(request.query.decode("latin-1")).get(name, ())
+        return credentials_of(request.headers, [key.encode() for key in shown])
 
     def _peek(self, request: Any) -> Ask:
         wire = self._wire
@@ -177,7 +185,7 @@ class Door:
 
     async def _fetch(self, request: Any) -> None:
         """Read key and account from the store, then go on as for a warm one."""
-        request.state.caller = await self._gateway.keys.fetch(credentials_of(request.headers))
+        request.state.caller = await self._gateway.keys.fetch(self._key(request))
         ask = self._peek(request)
         if KEY_HEADER in request.headers and not ask.free:
             await self._keyed(request, ask)
@@ -187,8 +195,9 @@ class Door:
     async def _keyed(self, request: Any, ask: Ask) -> None:
         """A call with an Idempotency-Key: make it, join the one that runs, or give its answer again."""
         visit = request.state
+        same = same_of(ask, request.body, request.headers.get(b"content-type", b"").decode("latin-1"))
         found = await self._gateway.keyed.claim(visit.caller[1].id, key_of(request.headers[KEY_HEADER]),
-                                                digest_of(request.path, request.query, request.body), visit.rid)
+                                                digest_of(request.path, request.query, same), visit.rid)
         if isinstance(found, dict):
             replay(request, found)
             return

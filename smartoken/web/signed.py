@@ -39,9 +39,10 @@ class Signed(RequestHandler):
         self.demand(self.permission)
 
     def demand(self, permission: str) -> None:
-        """Refusal 403 unless whoever is signed in has a permission."""
-        if self.who is None or not self.who.may(permission):
-            raise refuse("permission", "Your role does not allow this.", code="role")
+        """Refusal 403 unless whoever is signed in has a permission; 401 for nobody."""
+        if self.who is None:
+            raise refuse("authentication", "Sign in first.", code="signed_out")
+        self.who.demand(permission)
 
     @property
     def ip(self) -> str:

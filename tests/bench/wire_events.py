@@ -55,7 +55,7 @@ def main() -> None:
         print(f"relayed  {name:20s} {measure(lambda w=wire, a=ask: w.reader(a, {}, False), events_of(name)):6.2f} µs/event")
     for bridge in smartoken_bridges():
         ask, inner = ask_of(bridge.source), WIRES[bridge.target][0]
-        figure = measure(lambda b=bridge, a=ask, i=inner: BridgedReader(i.reader(a, {}, False), b.stream(a), None),
+        figure = measure(lambda b=bridge, a=ask, i=inner: BridgedReader(i.reader(a, {}, False), b.stream(a), None, False),
                          events_of(bridge.target))
         print(f"bridged  {bridge.source:20s} <- {bridge.target:20s} {figure:6.2f} µs/event")
 

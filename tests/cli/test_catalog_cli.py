@@ -78,11 +78,38 @@ def test_sync_writes_what_a_provider_offers_and_changes_nothing(run):
 
 def test_prune_removes_what_the_file_does_not_name_and_only_then(run):
     run("catalog", "apply", "c.toml", "--yes")
-    (run.folder / "less.toml").write_text(CATALOG.split("[[channels]]")[0])
+    (run.folder / "less.toml").write_text("channels = []\n" + CATALOG.split("[[channels]]")[0])
     assert "No difference" in run("catalog", "apply", "less.toml", "--yes")
     assert json.loads(run("catalog", "diff", "less.toml", "--prune", "--json", code=1))[0]["action"] == "remove"
     run("catalog", "apply", "less.toml", "--yes", "--prune")
     assert "[[channels]]" not in run("catalog", "export")
+
+
+SHOP = """
+[[categories]]
+slug = "chat"
+title = "Chat"
+
+[[listings]]
+slug = "acme"
+category = "chat"
+model = "acme/chat"
+title = "Acme"
+"""
+
+
+def test_prune_leaves_alone_the_tables_that_the_file_does_not_have(run):
+    (run.folder / "all.toml").write_text(CATALOG + SHOP)
+    run("catalog", "apply", "all.toml", "--yes")
+    assert "No difference" in run("catalog", "apply", "c.toml", "--yes", "--prune")
+    assert "No difference" in run("catalog", "diff", "c.toml", "--prune")
+    (run.folder / "none.toml").write_text("listings = []")
+    removed = json.loads(run("catalog", "apply", "none.toml", "--yes", "--prune", "--json"))
+    assert [(one["action"], one["collection"], one["id"]) for one in removed] == [("remove", "listings", "acme")]
+    left = run("catalog", "export")
+    assert "[[categories]]" in left and "[[channels]]" in left and "[[listings]]" not in left
+    told = " ".join(run("catalog", "apply", "--help").split())
+    assert all(name in told for name in ("models", "channels", "categories", "listings"))
 
 
 def test_nothing_is_written_without_a_yes(run):
@@ -147,11 +174,13 @@ def test_accounts_keys_and_money(run):
     acct = json.loads(run("account", "create", "Ann [bold]", "--overdraft", "0.50", "--json"))
     assert acct["overdraft_u"] == 500_000 and acct["active"]
     assert "Ann [bold]" in run("account", "list")
-    for _ in range(2):
+    for again in (False, True):
         put = json.loads(run("account", "topup", acct["id"], "12.50", "--op", "invoice-7", "--json"))
-        assert (put["balance_u"], put["op"]) == (12_500_000, "invoice-7")
+        assert (put["balance_u"], put["op"], put["again"]) == (12_500_000, "invoice-7", again)
+    assert "were booked before, nothing moved (invoice-7)" in run("account", "topup", acct["id"], "12.50", "--op",
+                                                                  "invoice-7")
     assert "before" in run("account", "topup", acct["id"], "13", "--op", "invoice-7", code=2)
-    run("account", "topup", acct["id"], "1")
+    assert "1.00 USD booked (cli-" in run("account", "topup", acct["id"], "1")
     assert json.loads(run("account", "show", acct["id"], "--json"))["balance_u"] == 13_500_000
     made = json.loads(run("key", "create", acct["id"], "--model", "acme/chat", "--days", "3", "--json"))
     assert made["models"] == ["acme/chat"] and made["exp_ms"] and made["key"].startswith("stk-live-" + made["kid"])
@@ -206,3 +235,14 @@ def test_a_model_or_state_that_is_not_there_is_told_with_the_nearest(run):
     assert "--state: there is no state 'unknwn'; did you mean 'unknown'?" in run("job", "list", "--state", "unknwn", code=2)
     assert json.loads(run("job", "list", "--state", "unknown", "--json")) == []
     assert "There is no job 'x'" in run("job", "show", "x", code=2)
+
+
+def test_a_file_of_codes_is_written_whole_or_not_at_all(run):
+    codes = run.folder / "v.csv"
+    for _ in range(2):
+        assert "count" in run("voucher", "create", "5", "--count", "99999999", "--csv", "v.csv", code=2)
+        assert not codes.exists()
+    made = json.loads(run("voucher", "create", "5", "--count", "2", "--csv", "v.csv", "--json"))
+    assert [line.split(",")[0] for line in codes.read_text().splitlines()] == ["code", *(row["code"] for row in made)]
+    assert "is not there yet" in run("voucher", "create", "5", "--csv", "v.csv", code=2)
+    assert len(codes.read_text().splitlines()) == 3

@@ -103,7 +103,8 @@ def smartoken_commands(cli):
         print(f"hello {name}")
 """)
     (tmp_path / "f.toml").write_text("[plugins]\nenabled = ['acme']\npaths = ['p']")
-    assert run("--conf", "f.toml", "greet", "you").stdout == "hello you\n"
+    for where in (("--conf", "f.toml"), ("--conf=f.toml",)):
+        assert run(*where, "greet", "you").stdout == "hello you\n"
     assert re.search(r"^\W*greet\b", run("--conf", "f.toml", "--help").stdout, re.M)
     (tmp_path / "p" / "acme.py").write_text("import nothing_like_this")
     told = run("--conf", "f.toml", "--help")

@@ -1,12 +1,18 @@
 """The admin API over real sockets: the catalog, money, keys, usage, the audit, and its own description."""
 
+import asyncio
 import json
+import re
 import time
 
 import pytest
 
+from smartoken.adapters.sqlite import open_sqlite
 from smartoken.conf import Conf
+from smartoken.engine.audit import AUDIT
 from smartoken.engine.chain import hash_of
+from smartoken.engine.keytext import digest_of
+from smartoken.engine.seal import open_pepper
 from smartoken.plugin import loader
 from smartoken.web import admin
 from tests.console.kit import PASSWORD, Person, model
@@ -79,6 +85,73 @@ def test_a_credential_only_ever_goes_in(console, owner, upstream_process):
     assert gone["credential"] == ""
 
 
+def test_a_credential_is_not_sent_to_somebody_else(console, owner, upstream_process):
+    """Who may change a channel still must not have its credential sent to a server of theirs."""
+    secret, path = "sk-not-for-everybody-4712", "/channels/guarded"
+    body = {"provider": "openai", "base_url": upstream_process.at("guarded"), "models": {"x": "y"}}
+    ok(owner.api("PUT", path, {"channel": body, "rev": 0, "credential": secret}))
+    thief = upstream_process.at("thief")
+    before = len(upstream_process.seen())
+    for wrong in ({**body, "base_url": thief}, {**body, "provider": "vllm"}, {**body, "proxy": "http://127.0.0.1:9"}):
+        said = refused(owner.api("PUT", path, {"channel": wrong, "rev": 1}), 400, "credential_again")
+        assert "credential" in said
+        assert owner.api("PUT", path, {"channel": wrong, "rev": 1}).json()["error"]["param"] == "credential"
+    page = owner.form("/console/channels/guarded", rev="1", provider="openai", base_url=thief, models="x = y")
+    assert page.status_code == 400 and "give the credential again" in page.text
+    assert ok(owner.api("GET", path))["base_url"] == body["base_url"] and len(upstream_process.seen()) == before
+    moved = ok(owner.api("PUT", path, {"channel": {**body, "base_url": thief}, "rev": 1, "credential": "sk-other"}))
+    assert moved["base_url"] == thief and ok(owner.api("POST", f"{path}/test", {}))["ok"]
+    assert secret not in str(upstream_process.seen()[before:])
+    assert ok(owner.api("PUT", path, {"channel": body, "rev": 2, "credential": ""}))["credential"] == ""
+    tls = {**body, "base_url": "https://a.example/v1"}
+    ok(owner.api("PUT", path, {"channel": tls, "rev": 3, "credential": "sk-x"}))
+    proxied = {**tls, "proxy": "http://127.0.0.1:9"}
+    assert ok(owner.api("PUT", path, {"channel": proxied, "rev": 4}))["proxy"], "within TLS a proxy sees nothing"
+
+
+def test_a_proxys_password_is_shown_to_nobody(owner):
+    path, page = "/channels/proxied", "/console/channels/proxied"
+    body = {"provider": "vllm", "base_url": "http://127.0.0.1:9/v1", "models": {"x": "y"},
+            "proxy": "http://hugo:open-sesame-9@127.0.0.1:9"}
+    made = ok(owner.api("PUT", path, {"channel": body, "rev": 0}))
+    shown = made["proxy"]
+    assert shown.startswith("http://…") and shown.endswith("@127.0.0.1:9")
+    kept = ok(owner.api("PUT", path, {"channel": {**body, "proxy": shown, "weight": 3}, "rev": 1}))
+    assert (kept["proxy"], kept["weight"]) == (shown, 3)
+    saved = owner.form(page, rev="2", provider="vllm", base_url=body["base_url"], models="x = y", proxy=shown,
+                       weight="4")
+    assert saved.status_code == 303, saved.text
+    kept = ok(owner.api("GET", path))
+    assert (kept["proxy"], kept["weight"]) == (shown, 4), "the same user and password: their fingerprint says so"
+    stolen = {**body, "proxy": shown.replace("127.0.0.1", "thief.example")}
+    refused(owner.api("PUT", path, {"channel": stolen, "rev": 3}), 400, "masked")
+    other = ok(owner.api("PUT", path, {"channel": {**body, "proxy": "http://hugo:another@127.0.0.1:9"}, "rev": 3}))
+    assert other["proxy"] != shown, "the audit shows that it changed"
+    entries = [one for one in ok(owner.api("GET", "/audit"))["entries"] if one["target"] == "channels/proxied"]
+    assert (entries[0]["before"]["proxy"], entries[0]["after"]["proxy"]) == (shown, other["proxy"])
+    assert "proxy" not in entries[1]["after"]
+    outcome = owner.api("POST", f"{path}/test", {})
+    for told in (outcome, owner.api("GET", "/channels"), owner.api("GET", "/audit"), owner.api("GET", "/system")):
+        assert "hugo" not in told.text and "open-sesame" not in told.text
+    assert not any("hugo" in owner.page(where) for where in (page, "/console/channels", "/console/audit"))
+    assert owner.api("DELETE", path).status_code == 204
+
+
+def test_the_gateways_own_secrets_are_no_credential(console, owner, upstream_process, tmp_path):
+    data, link = console.folder / "var", tmp_path / "beside"
+    link.symlink_to(data)
+    (tmp_path / "theirs").write_text("sk-theirs")
+    assert (data / "keyring").exists()
+    body = {"channel": {"provider": "vllm", "base_url": upstream_process.at("own"), "models": {"x": "y"}}, "rev": 0}
+    for file in (data / "keyring", data / "pepper", data / "media" / ".." / "keyring", link / "keyring",
+                 "/proc/self/root" + str(data / "keyring")):
+        refused(owner.api("PUT", "/channels/own", {**body, "credential": f"file:{file}"}), 400, "own_secret")
+        refused(owner.api("PUT", "/channels/own", {**body, "credential": f"file: {file} "}), 400, "own_secret")
+    made = ok(owner.api("PUT", "/channels/own", {**body, "credential": f"file:{tmp_path / 'theirs'}"}))
+    assert made["credential"] == f"file:{tmp_path / 'theirs'}" and ok(owner.api("POST", "/channels/own/test", {}))["ok"]
+    assert owner.api("DELETE", "/channels/own").status_code == 204
+
+
 @pytest.mark.parametrize("play, meaning", [("401", "credential"), ("429?retry_after=1", "cool"), ("error_200", "retry"),
                                            ("reset_before", "retry"), ("html", "retry")])
 def test_the_test_call_says_what_is_wrong(owner, upstream_process, play, meaning):
@@ -110,6 +183,69 @@ def test_money_moves_once_per_cause(owner):
     assert [one["action"] for one in written] == ["accounts.adjust", "accounts.topup", "accounts.create"]
 
 
+def test_the_books_go_on_behind_what_was_pruned(new_gateway):
+    owner = Person(new_gateway).first_owner()
+    acct = ok(owner.api("POST", "/accounts", {"name": "Old"}), 201)["id"]
+    for number in range(1, 81):
+        ok(owner.api("POST", f"/accounts/{acct}/topups", {"amount_u": number, "op": f"old-{number}"}))
+
+    async def prune(seqs) -> None:
+        store = open_sqlite(f"sqlite:///{new_gateway.folder}/var/smartoken.db")
+        await store.open()
+        try:
+            await store.remove_entries(acct, seqs)
+        finally:
+            await store.close()
+
+    asyncio.run(prune(list(range(5, 76))))
+    page = ok(owner.api("GET", f"/accounts/{acct}/books"))
+    assert [one["seq"] for one in page["entries"]] == [80, 79, 78, 77, 76, 4, 3, 2, 1] and page["next"] == 0
+    page = ok(owner.api("GET", f"/accounts/{acct}/books?before=77"))
+    assert [one["seq"] for one in page["entries"]] == [76, 4, 3, 2, 1]
+    owner.close()
+
+
+def test_a_form_that_was_refused_keeps_its_cause(console, owner):
+    """Who tries again after "nobody knows whether it was done" must not do it twice."""
+    acct = ok(owner.api("POST", "/accounts", {"name": "Twice"}), 201)["id"]
+    place = f"/console/accounts/{acct}"
+
+    def cause(page: str) -> str:
+        return re.search(r'name="op" value="([^"]+)"', page)[1]
+
+    first = cause(owner.page(place))
+    assert first != cause(owner.page(place)), "every page has its own"
+    again = owner.form(place, do="topup", amount="ten", op=first)
+    assert again.status_code == 400 and cause(again.text) == first
+    assert owner.form(place, do="topup", amount="10", op=cause(again.text)).status_code == 303
+    assert owner.form(place, do="topup", amount="10", op=cause(again.text)).status_code == 303
+    assert ok(owner.api("GET", f"/accounts/{acct}"))["balance_u"] == 10_000_000
+    other = owner.form(place, do="topup", amount="11", op=first)
+    assert other.status_code == 409 and cause(other.text) != first, "another amount needs another name"
+    down = owner.form(place, do="adjust", amount="-1", note="a slip", op="console-down", password="not mine at all")
+    assert down.status_code == 401 and 'name="op" value="console-down"' in down.text
+    assert cause(down.text) != "console-down", "each form has its own"
+
+    key = ok(owner.api("POST", "/keys", {"acct": acct}), 201)["key"]
+    dear = {**model("refunded"), "pricing": {"input_per_mtok": "500", "output_per_mtok": "500"}}
+    ok(owner.api("PUT", "/models/refunded", {"model": dear, "rev": 0}))
+    ok(owner.api("PUT", "/channels/refunded", {"rev": 0, "channel": {
+        "provider": "vllm", "base_url": owner.api("GET", "/channels/well").json()["base_url"],
+        "models": {"refunded": "up"}}}))
+    call = lambda: console.post("/v1/chat/completions", {"model": "refunded", "messages": SAY, "max_tokens": 9}, key)
+    _, headers, _ = until(lambda: (got := call())[0] == 200 and got, "the new model on the worker that is asked")
+    rid = headers["x-request-id"]
+    console.record(rid)
+    place = f"/console/usage/{rid}"
+    first = cause(owner.page(place))
+    wrong = owner.form(place, amount="0.0001", note="a slip", op=first, password="not mine at all")
+    assert wrong.status_code == 401 and cause(wrong.text) == first
+    for _ in range(2):
+        assert owner.form(place, amount="0.0001", note="a slip", op=first, password=PASSWORD).status_code == 303
+    other = owner.form(place, amount="0.0002", note="a slip", op=first, password=PASSWORD)
+    assert other.status_code == 400 and cause(other.text) != first
+
+
 def test_a_key_is_shown_once_and_revoked_everywhere(console, owner):
     acct = ok(owner.api("POST", "/accounts", {"name": "Caller"}), 201)["id"]
     ok(owner.api("POST", f"/accounts/{acct}/topups", {"amount_u": "5", "op": "caller-1"}))
@@ -118,6 +254,10 @@ def test_a_key_is_shown_once_and_revoked_everywhere(console, owner):
     for path in ("/keys", f"/keys/{kid}", f"/keys?acct={acct}", "/audit"):
         said = owner.api("GET", path).text
         assert text not in said and (path == "/audit" or "digest" not in said)
+    digest = digest_of(open_pepper(console.folder / "var"), text.encode()).hex()
+    (entry,) = [one for one in ok(owner.api("GET", "/audit"))["entries"] if one["target"] == f"keys/{kid}"]
+    assert re.fullmatch("digest [0-9a-f]{8}", entry["after"]["_id"]), "what it is stored under is not written down"
+    assert digest not in owner.api("GET", "/audit").text + owner.page("/console/audit")
     call = lambda: console.post("/v1/chat/completions", {"model": "m", "messages": SAY, "max_tokens": 3}, text)
     until(lambda: call()[0] == 200, "the model on the worker that is asked")
     changed = ok(owner.api("PATCH", f"/keys/{kid}", {"models": ["m"], "name": "renamed"}))
@@ -208,11 +348,6 @@ def test_no_other_field_is_a_filter(owner):
 
 def test_the_audit_is_a_chain(console, owner):
     """Each entry's hash covers the one before; reading it back proves that none was changed."""
-    import asyncio
-
-    from smartoken.adapters.sqlite import open_sqlite
-    from smartoken.engine.audit import AUDIT
-
     async def read():
         store = open_sqlite(f"sqlite:///{console.folder}/var/smartoken.db")
         await store.open()

@@ -233,6 +233,42 @@ def test_an_operator_chooses_which_account_pays(market, buyer):
     assert "$5.00" in owner.page("/dashboard")
 
 
+def made_by(market, name: str) -> list[str]:
+    """Accounts that somebody made, by the audit."""
+    entries = market.owner.api("GET", "/audit").json()["entries"]
+    return [one["target"] for one in entries if (one["action"], one["who"]) == ("accounts.create", name)]
+
+
+@pytest.mark.parametrize("role", ["billing", "support"])
+def test_no_role_comes_to_a_customers_account_by_choosing_it(market, buyer, role):
+    """Whose account is chosen is one's own: its keys are made and ended, its balance is shown."""
+    name = f"{role}-{next(_ids)}"
+    market.owner.api("POST", "/people", {"name": name, "role": role, "password": PASSWORD})
+    person = Buyer(market).sign_in(name)
+    assert person.form("/account", acct=buyer.acct).status_code == 403
+    assert 'name="acct"' not in person.page("/account") and person.api("GET", "/me").json()["acct"] == ""
+    assert person.form("/account").status_code == 303
+    own = person.api("GET", "/me").json()["acct"]
+    assert own and made_by(market, name) == [f"accounts/{own}"]
+    assert person.form("/account").status_code == 403, "one is enough"
+    assert person.api("GET", "/me").json()["acct"] == own and len(made_by(market, name)) == 1
+    person.close()
+
+
+def test_the_audit_says_who_made_an_account(market):
+    stranger = Buyer(market).sign_up(f"stranger-{next(_ids)}")
+    me = stranger.api("GET", "/me").json()
+    assert made_by(market, me["name"]) == [f"accounts/{me['acct']}"]
+    stranger.close()
+    # Half of a sign-up: a person whose account is not there yet.
+    name = f"half-{next(_ids)}"
+    market.owner.api("POST", "/people", {"name": name, "role": "user", "password": PASSWORD, "acct": f"acc-{name}"})
+    half = Buyer(market).sign_in(name)
+    half.page("/dashboard")
+    assert made_by(market, name) == [f"accounts/acc-{name}"]
+    half.close()
+
+
 def test_a_voucher_is_redeemed_once(market, buyer):
     code = json.loads(market.run("voucher", "create", "3", "--model", "sandbox/echo", "--json"))[0]["code"]
     assert buyer.form("/vouchers", code="stv-nothing").status_code == 404

@@ -43,10 +43,16 @@ def test_money_and_secrets_ask_again_and_everything_else_goes_on(console, stale)
     person, acct = stale
     channel = {"provider": "vllm", "base_url": "http://127.0.0.1:9/v1", "models": {"proof": "x"}}
     refused(person.api("POST", f"/accounts/{acct}/topups", {"amount_u": "5", "op": "proof-1"}))
+    refused(person.api("POST", "/accounts", {"name": "lent", "overdraft_u": "5"}))
+    refused(person.api("PATCH", f"/accounts/{acct}", {"rev": 1, "overdraft_u": "5"}))
+    renamed = person.api("PATCH", f"/accounts/{acct}", {"rev": 1, "name": "stale still", "overdraft_u": 0})
+    assert renamed.status_code == 200, "the overdraft it has is no change"
     refused(person.api("POST", "/vouchers", {"face_u": "5"}))
     refused(person.api("PUT", "/channels/proof", {"channel": channel, "rev": 0, "credential": "sk-proof"}))
     assert person.api("GET", f"/accounts/{acct}").json()["balance_u"] == 0
     assert person.api("PUT", "/channels/proof", {"channel": channel, "rev": 0}).status_code == 200
+    for more in ({"proxy": "http://127.0.0.1:9"}, {"settings": {"stream_only": True}}):
+        refused(person.api("PUT", "/channels/proof", {"channel": {**channel, **more}, "rev": 1}))
     assert person.api("GET", "/models").status_code == 200
 
     wrong = person.api("POST", "/me/proof", {"password": "wrong horse battery"})
@@ -67,6 +73,12 @@ def test_the_page_asks_in_the_form_itself(console, stale):
     again = person.form(place, do="topup", amount="7", op="proof-2")
     assert again.status_code == 401 and "Enter your password again" in again.text
     assert person.form(place, do="topup", amount="7", op="proof-2", password="wrong horse").status_code == 401
+    lent = person.form(place, do="change", rev="1", name="stale", overdraft="9")
+    assert lent.status_code == 401 and "f-change-password" in lent.text
+    assert person.api("GET", f"/accounts/{acct}").json()["overdraft_u"] == 0
+    lent = person.form(place, do="change", rev="1", name="stale", overdraft="9", password=PASSWORD)
+    assert lent.status_code == 303 and person.api("GET", f"/accounts/{acct}").json()["overdraft_u"] == 9_000_000
+    asyncio.run(_age(str(console.conf), "ada"))
     done = person.form(place, do="topup", amount="7", op="proof-2", password=PASSWORD)
     assert done.status_code == 303, done.text
     assert "f-topup-password" not in person.page(place) and "$7.00" in person.page(place)

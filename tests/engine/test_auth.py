@@ -60,6 +60,13 @@ def test_where_a_key_may_stand(headers):
     assert credentials_of(headers) == b"K"
 
 
+def test_a_key_may_stand_elsewhere_as_well():
+    assert credentials_of({}, [b"K"]) == credentials_of({b"x-api-key": b"K"}, [b"K"]) == b"K"
+    assert credentials_of({b"api-key": b"K"}, [b""]) == b"K"
+    for headers, shown in (({b"x-api-key": b"a"}, [b"b"]), ({}, [b"a", b"b"]), ({}, [b""]), ({}, [b"a b"]), ({}, [b"\xff"])):
+        assert refusal(credentials_of, headers, shown).status == 401
+
+
 @pytest.mark.parametrize("headers", [
     {}, {b"authorization": b""}, {b"authorization": b"Bearer"}, {b"authorization": b"Bearer "},
     {b"authorization": b"Basic K"}, {b"authorization": b"K"}, {b"authorization": b"Bearer a b"},

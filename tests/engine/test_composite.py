@@ -3,8 +3,8 @@
 import pytest
 
 from smartoken.domain.catalog import Composite, Rule
-from smartoken.engine.composite import language_of, line_up
-from smartoken.plugin.types import Look, Member
+from smartoken.engine.composite import language_of, line_up, routed
+from smartoken.plugin.types import Ask, Look, Member
 
 PLAIN = Look()
 LAST = Rule("no rule held", order="cheapest")
@@ -69,6 +69,15 @@ def test_a_prompt_that_does_not_fit_is_not_sent():
 
 def test_the_router_goes_before_the_rules():
     assert slugs([Rule("tools", ("a",), tools=True)], THREE, Look(tools=True), routed=("c", "")) == ["c", "a", "b"]
+
+
+@pytest.mark.parametrize(("said", "chosen"), [
+    (("c", "it is cheap"), ("c", "it is cheap")), (("c", None), ("c", "None")), (None, None), ("c", None), (7, None),
+    (("c",), None), (("c", "why", "more"), None), ((["c"], "why"), None), (("none", "why"), None)])
+def test_a_router_that_answers_nonsense_leaves_it_to_the_rules(said, chosen):
+    composite = Composite(("a", "b", "c"), (LAST,), router="mine")
+    ask = Ask("openai.chat", "it", False, b"{}", {})
+    assert routed({"mine": lambda ask, members: said}, composite, ask, THREE) == chosen
 
 
 @pytest.mark.parametrize("text, language", [

@@ -22,6 +22,7 @@ from smartoken.engine.ledger import Ledger
 from smartoken.engine.replay import replay, replay_neighbours
 from smartoken.engine.ship import Shipper
 from smartoken.errors import ConfigError, StoreAway
+from smartoken.main import orphans, own_remains
 from smartoken.testing.lossy import HeldClock, LossyStore, sqlite_in
 
 P = 1_000_000
@@ -49,7 +50,11 @@ class Process:
         self.journal = Journal(Path(folder) / "journal" / node, node, self.clock)
         self.leases = Leases(self.ledger, self.clock, f"{node}-{self.journal.boot}", self.journal.intent)
         self.shipped = []
-        self.shipper = Shipper(self.journal, self.leases, store, self.shipped.extend)
+        self.shipper = Shipper(self.journal, self.leases, store, self.tell)
+
+    def tell(self, records, then):
+        self.shipped.extend(records)
+        then()
 
     async def begin(self, rid, ceiling_p=100 * P):
         hold = await self.leases.hold(A, "m", ceiling_p)
@@ -417,6 +422,29 @@ def test_an_own_earlier_start_is_replayed_beside_the_new_one(tmp_path):
         report = await replay(two.journal.folder, store, two.ledger, two.journal)
         assert report.records == 5
         assert [path.name for path in two.journal.folder.glob("*.wal")] == [two.journal.segment.path.name]
+        two.journal.close()
+
+    run(tmp_path, main)
+
+
+def test_what_the_start_could_not_bring_home_is_brought_later(tmp_path):
+    left_behind(tmp_path)
+
+    async def main(store):
+        two = Process(tmp_path, store)
+        await two.journal.open()
+        away = LossyStore(store, 1, lost=0, away=True)
+        ledger = Ledger(away, "n1", two.clock)
+        await own_remains(two.journal, away, ledger, None)
+        assert await store.usage("a") == []
+        later = asyncio.create_task(orphans(tmp_path / "journal", two.journal, away, ledger, None, every_s=0.01))
+        await asyncio.sleep(0.1)
+        away.away = False
+        async with asyncio.timeout(20):
+            while len(await store.usage("a")) < 5:
+                await asyncio.sleep(0.01)
+        later.cancel()
+        await asyncio.wait((later,))
         two.journal.close()
 
     run(tmp_path, main)

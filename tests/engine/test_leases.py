@@ -215,6 +215,22 @@ def test_vouchers_burn_first_and_only_for_their_models(tmp_path):
     run(tmp_path, main)
 
 
+def test_a_voucher_is_leased_a_part_at_a_time_like_any_money(tmp_path):
+    """Calls that it pays for need no more of the ledger than others, and what nobody uses here is there for others."""
+    async def main(house, leases):
+        await house.topup(1_000_000)
+        await house.voucher("v", 1_000_000, ["m"])
+        for _ in range(300):
+            leases.settle(await leases.hold(A, "m", 10 * P), 10 * P)
+            await house.quiet()
+        appended = (await house.store.head("a")).seq - 2
+        assert appended < 15, appended
+        assert (await house.store.head("a")).state["pockets"]["v"]["u"] > 700_000
+        await house.ship(leases)
+
+    run(tmp_path, main)
+
+
 def test_only_vouchers_left_and_none_covers(tmp_path):
     async def main(house, leases):
         await house.voucher("v", 10, ["m"], lasts_s=60)
@@ -310,6 +326,29 @@ def test_renewal(tmp_path):
         assert short is not None
         leases.settle(long, P)
         leases.settle(short, P)
+
+    run(tmp_path, main)
+
+
+def test_a_stream_on_a_lease_that_is_being_given_back_gets_more(tmp_path):
+    """After an hour a lease grants nothing new; whoever still holds from it is paid for from the same money."""
+    async def main(house, leases):
+        await house.topup(100)
+        long = await leases.hold(A, "m", 5 * P)
+        house.clock.wait(1)
+        leases._retire(long.lease)
+        short = await leases.hold(A, "m", 5 * P)
+        assert short.lease is not long.lease
+        assert not leases.extend(long, 40 * P)
+        await leases.stretch(long, A, 40 * P, P)
+        assert long.amount_p == 45 * P
+        with pytest.raises(Refusal) as refusal:
+            await leases.stretch(long, A, 90 * P, 80 * P)
+        assert refusal.value.status == 402
+        leases.settle(long, 45 * P)
+        await leases.stretch(long, A, P, P)
+        leases.settle(short, 5 * P)
+        await house.ship(leases)
 
     run(tmp_path, main)
 

@@ -4,7 +4,8 @@ import collections
 
 import pytest
 
-from smartoken.domain.catalog import Channel, Route
+from smartoken.domain.catalog import Channel, Model, Route, Snapshot
+from smartoken.domain.price import Price
 from smartoken.engine import routing
 from smartoken.engine.health import EJECT_AFTER, PROBES, HealthBook, meaning_of, rest_s
 from smartoken.plugin.types import BROKE, CALLER, COOL, CREDENTIAL, MISSING, RETRY, Failure, Provider
@@ -48,6 +49,45 @@ def test_who_asks_for_patience_gets_it_and_it_is_only_ever_extended():
     assert routing.pick(book, "m", (one,), [], 59 * S) is None
     assert routing.soonest_s(book, "m", (one,), 10 * S) == 50
     assert routing.pick(book, "m", (one,), [], 60 * S)[0] is one
+
+
+def snapshot(**routes: Route) -> Snapshot:
+    """Of models {slug: its only route}."""
+    models = {slug: Model(slug, "llm", Price(input_u=1, output_u=1), {"w": (one,)}, {}) for slug, one in routes.items()}
+    return Snapshot(models, {one.channel.name: one.channel for one in routes.values()}, b"")
+
+
+def test_a_missing_model_is_told_until_it_is_there_again_whatever_others_do():
+    book, one = HealthBook(), route("a")
+    book.failed(one, book.of(one, "gone"), 0, MISSING, None, "no such model")
+    book.failed(one, book.of(one, "away"), 0, MISSING, None, "no such model")
+    book.succeeded(one, book.of(one, "m"), S, 1)
+    assert book.alarms == {"a": "missing: away: no such model; missing: gone: no such model"}
+    book.succeeded(one, book.of(one, "away"), S, 1)
+    assert book.alarms == {"a": "missing: gone: no such model"}
+    book.failed(one, book.of(one, "m"), 0, BROKE, None, "no money")
+    book.succeeded(one, book.of(one, "gone"), S, 1)
+    assert not book.alarms
+
+
+def test_what_the_catalog_has_no_more_is_forgotten():
+    book, one, other = HealthBook(), route("a"), route("b")
+    for slug, meaning in (("m", CREDENTIAL), ("n", MISSING)):
+        for each in (one, other):
+            book.failed(each, book.of(each, slug), 0, meaning, None, "no")
+
+    def known():
+        return {(name, slug, rev) for name, slug, rev, _ in book.rows()}, set(book.alarms), [
+            each.channel.name for each in (one, other) if book.channel_rest_us(each.channel, S)]
+
+    health = book.of(one, "m")
+    book.keep(snapshot(m=one, n=other))
+    assert known() == ({("a", "m", 0), ("b", "n", 0)}, {"a", "b"}, ["a", "b"])
+    assert book.of(one, "m") is health
+    changed = route("a", rev=1)
+    book.of(changed, "m")
+    book.keep(snapshot(m=changed))
+    assert known() == ({("a", "m", 1)}, set(), [])
 
 
 @pytest.mark.parametrize("meaning", [BROKE, CREDENTIAL])

@@ -5,12 +5,16 @@ import json
 import logging
 import subprocess
 import sys
+import threading
 
 import pytest
 
+from smartoken.engine.compile import Gifts
 from smartoken.engine.seal import Sealer, open_ring
 from smartoken.engine.snapshot import LAST_KNOWN, SnapshotKeeper
 from smartoken.errors import ConfigError, StoreAway
+from smartoken.plugin.types import Provider
+from smartoken.secrets import resolve
 from tests.engine.catalog_kit import GIFTS, Kit, channel, kit, model, until
 
 OTHER_PROCESS = """
@@ -71,6 +75,80 @@ def test_nothing_new_is_nothing_replaced(tmp_path):
             before = keeper.current
             await keeper.refresh()
             assert keeper.current is before
+            await keeper.close()
+
+    asyncio.run(main())
+
+
+def test_the_catalog_is_compiled_only_when_it_changed_and_never_on_the_loop(tmp_path):
+    """The provider's `auth` is asked once for each wire of a channel when a snapshot is compiled."""
+    asked, resolved = [], []
+
+    def auth(credential):
+        asked.append(threading.get_ident())
+        return (("Authorization", credential),)
+
+    def secret(ref):
+        resolved.append(threading.get_ident())
+        return resolve(ref)
+
+    gifts = Gifts({"acme": Provider("acme", "https://api.acme.test/v1", auth, {"openai.chat": "/chat/completions"})})
+
+    async def main():
+        async with kit(tmp_path) as it:
+            (tmp_path / "secret").write_text("one")
+            await it.catalog.put("channels", channel(credential=f"file:{tmp_path}/secret"))
+            keeper = SnapshotKeeper(it.store, gifts, it.sealer, tmp_path, secret=secret)
+            await keeper.open()
+            compiled = len(asked)
+            for _ in range(3):
+                await keeper.refresh()
+            assert (compiled, len(asked), len(resolved)) == (1, 1, 4)
+            (tmp_path / "secret").write_text("two")
+            await keeper.refresh()
+            assert len(asked) == 2 and keeper.current.channels["acme"].credential == "two"
+            await keeper.close()
+
+    asyncio.run(main())
+    assert threading.get_ident() not in asked, "compiling held up the loop"
+    assert set(resolved) == {threading.get_ident()}, "vaults of plugins live on the loop"
+
+
+@pytest.mark.parametrize("first", ["open", "refresh"])
+def test_of_two_readings_the_later_one_wins(tmp_path, first):
+    """While the first compiles what it has read, the catalog changes and somebody else asks."""
+    armed, others, over = [], [], threading.Event()
+
+    def auth(credential):                  # in the first one's thread
+        if armed:
+            armed.clear()
+            over.wait(2)                   # for the other to end, if nothing keeps it from overtaking
+        return ()
+
+    gifts = Gifts({"acme": Provider("acme", "https://api.acme.test/v1", auth, {"openai.chat": "/chat/completions"})})
+
+    async def main():
+        async with kit(tmp_path) as it:
+            async def other():
+                await it.catalog.put("models", model(pricing={"input_per_mtok": 7, "output_per_mtok": 1}))
+                await keeper.refresh()
+                over.set()
+
+            def secret(ref):
+                if armed and not others:
+                    others.append(asyncio.create_task(other()))
+                return "secret"
+
+            keeper = SnapshotKeeper(it.store, gifts, it.sealer, tmp_path, secret=secret, poll_s=600)
+            await it.catalog.put("models", model())
+            await it.catalog.put("channels", channel(credential="env:key"))
+            if first == "refresh":
+                await keeper.open()
+                await it.catalog.put("channels", channel("other", credential="env:key"))
+            armed.append(True)
+            await (keeper.open() if first == "open" else keeper.refresh())
+            await asyncio.gather(*others)
+            assert price(keeper) == 7
             await keeper.close()
 
     asyncio.run(main())

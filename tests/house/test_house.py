@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "ports": GROUND,
     "secrets": GROUND | {"strict"},
     "conf": GROUND | {"strict", "secrets"},
+    "logs": {"conf"},
     "adapters": GROUND | {"strict", "ports", "secrets", "conf"},
     "upstream": GROUND | {"strict", "ports", "secrets", "conf"},
     "plugin": GROUND | {"strict", "ports", "secrets", "conf", "adapters", "upstream"},
@@ -213,6 +214,25 @@ def test_the_examples_of_the_manuals_are_true():
     front = [text for kind, text in blocks.findall((ROOT / "README.md").read_text(encoding="utf-8")) if kind == "toml"]
     read = [catalogfile.read(text, "README.md") for text in front if "models" in tomllib.loads(text)]
     assert read and all(one["models"] and one["channels"] for one in read)
+
+
+def manual_of(title: str) -> str:
+    """One chapter of plugins/README.md."""
+    return (ROOT / "plugins" / "README.md").read_text(encoding="utf-8").split(f"## {title}\n")[1].split("\n## ")[0]
+
+
+def first_cells(text: str) -> set[str]:
+    """The names in backquotes in the first cells of a table."""
+    return {name for row in re.findall(r"^\| (`[^|]+) \|", text, re.M) for name in re.findall(r"`(\w+)`", row)}
+
+
+def test_the_manual_names_every_field_of_a_key_and_no_part_of_the_gateway_that_is_not_there():
+    from smartoken.engine.gateway import Gateway
+    from smartoken.plugin import Key
+
+    assert first_cells(manual_of("What a gate is asked with")) == set(Key.__slots__)
+    promised = first_cells(manual_of("What `gateway` is"))
+    assert len(promised) == 7 and promised <= set(Gateway.__slots__)
 
 
 def test_the_links_of_the_manuals_lead_somewhere():

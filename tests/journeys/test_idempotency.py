@@ -9,10 +9,12 @@ import aiohttp
 import pytest
 
 from smartoken.testing.process import UpstreamProcess
+from smartoken.testing.sound import MP3_FRAME
 from tests.harness import Gateway, channel, model, until
 from tests.journeys.conftest import SAY
 
-PATH = "/v1/chat/completions"
+PATH, SPEECH = "/v1/chat/completions", "/v1/audio/speech"
+SPEAK = {"model": "tts", "voice": "alloy", "input": "One two three four"}
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +31,8 @@ def gateway(tmp_path_factory, upstream):
     gateway.apply(*(model(slug) for slug in slugs),
                   channel("c", upstream.at("c"), {"m": "m", "short": "m"}),
                   channel("slow", upstream.at("slow", "slow?gap_ms=30&tokens=30"), {"slow": "slow", "killed": "killed"}),
+                  '[[models]]\nslug = "tts"\ntype = "speech"\npricing = { per_mchar = 15000000 }\n',
+                  channel("t", upstream.at("t"), {"tts": "tts"}).replace('"chat"', '"speech"'),
                   channel("sick", upstream.at("sick", "500"), {"sick": "sick"}))
     gateway.start()
     yield gateway
@@ -40,11 +44,11 @@ def body(slug="m", **more):
     return {"model": slug, "messages": SAY, "max_tokens": 30, **more}
 
 
-async def post(gateway, client, key, asked):
+async def post(gateway, client, key, asked, path=PATH):
     """(status, headers, body) on a connection of its own, so that any worker may get it."""
     async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {client.key}", "Idempotency-Key": key},
                                      timeout=aiohttp.ClientTimeout(total=60)) as http:
-        async with http.post(gateway.url + PATH, json=asked) as answer:
+        async with http.post(gateway.url + path, json=asked) as answer:
             return answer.status, answer.headers, await answer.read()
 
 
@@ -154,3 +158,32 @@ def test_a_call_whose_process_died_is_not_made_again_if_it_cost_anything(gateway
     assert (status, error["code"], row.rid in error["message"]) == (409, "call_died", True)
     assert headers["x-should-retry"] == "false"
     assert sum(b"bereaved" in seen["body"] for seen in upstream.seen()) == 1
+
+
+def test_audio_is_the_same_again(gateway):
+    client = gateway.client("again-aloud")
+    answers = [asyncio.run(post(gateway, client, "k", SPEAK, SPEECH)) for _ in range(6)]
+    assert [(status, data) for status, _, data in answers] == [(200, MP3_FRAME * 4)] * 6
+    assert [answer[1].get("Idempotency-Replayed") for answer in answers] == [None] + ["true"] * 5
+    assert {answer[1]["Content-Type"] for answer in answers} == {"audio/mpeg"}
+    until(lambda: gateway.records(client), "the record")
+    assert len(gateway.records(client)) == 1, "charged once"
+
+
+def test_audio_that_breaks_off_frees_its_key(gateway, upstream):
+    """Nothing can be said in the midst of audio, so all who listen are cut off; the next try is a call of its own."""
+    client = gateway.client("hoarse")
+    upstream.script("reset?after=3&gap_ms=300", at="t")
+
+    async def listen():
+        return await asyncio.gather(*(post(gateway, client, "k", SPEAK, SPEECH) for _ in range(3)),
+                                    return_exceptions=True)
+
+    listeners = asyncio.run(listen())
+    assert any(isinstance(heard, aiohttp.ClientPayloadError) for heard in listeners)
+    # Who waited in the other process, which passes no stream on, makes a call of its own once the key is free.
+    assert all(isinstance(heard, aiohttp.ClientPayloadError) or heard[2] == MP3_FRAME * 4 for heard in listeners)
+    status, _, data = asyncio.run(post(gateway, client, "k", SPEAK, SPEECH))
+    assert (status, data) == (200, MP3_FRAME * 4)
+    rows = until(lambda: len(rows := gateway.records(client)) == 2 and rows, "the records")
+    assert sorted((row.status, row.cost_p) for row in rows) == [("broken", 0), ("ok", len(SPEAK["input"]) * 15_000_000)]

@@ -40,7 +40,9 @@ def gateway(tmp_path, upstream_process):
     gateway.env["UPSTREAM_KEY"] = CREDENTIAL
     gateway.apply(*(model(slug) for slug in PLAYS), *(
         way(f"c-{slug}", "openai", upstream_process.at(f"leak-{slug}", play), [slug], ["chat", "responses"], bridges=["messages"])
-        for slug, play in PLAYS.items()))
+        for slug, play in PLAYS.items()),
+        model("gem"), model("gem-401"), way("gem", "gemini", upstream_process.at("leak-gem"), ["gem"], ["gemini"]),
+        way("gem-401", "gemini", upstream_process.at("leak-gem-401", f"401?{TELLS}"), ["gem-401"], ["gemini"]))
     gateway.start()
     yield gateway
     gateway.close()
@@ -66,8 +68,14 @@ def everything_asked(gateway: Gateway, key: str) -> list[str]:
         for wrong in (UNKNOWN_KEY, f"{key}x", f"{key} {key}"):
             ask("POST", "/v1/chat/completions", json=WIRES["chat/completions"]("well"), headers={"Authorization": f"Bearer {wrong}"})
             ask("POST", "/v1/chat/completions", json=WIRES["chat/completions"]("well"), headers={"Authorization": wrong})
-        # Google's clients put the key into the address.
-        ask("POST", f"/v1beta/models/well:generateContent?key={key}", json={"contents": [{"parts": [{"text": PROMPT}]}]})
+        # Google's clients may put the key into the address.
+        for slug in ("gem", "gem-401", "well", "nobody"):
+            for verb in ("generateContent?", "streamGenerateContent?alt=sse&", "streamGenerateContent?", "fly?"):
+                for shown in (key, UNKNOWN_KEY, f"{key}x", f"{key}&key={UNKNOWN_KEY}"):
+                    ask("POST", f"/v1beta/models/{slug}:{verb}key={shown}", json={"contents": [{"parts": [{"text": PROMPT}]}]})
+        ask("POST", f"/v1beta/models/gem:generateContent?key={key}", json={"contents": [{"parts": [{"text": PROMPT}]}]},
+            headers={"Idempotency-Key": "twice"})
+        ask("POST", f"/v1/chat/completions?key={key}", json=WIRES["chat/completions"]("well"))
         ask("GET", f"/v1beta/models?key={UNKNOWN_KEY}")
         ask("GET", f"/%2e%2e/{key}?{PROMPT}")
         ask("POST", "/v1/chat/completions", json=WIRES["chat/completions"]("well"),
@@ -93,6 +101,8 @@ def test_no_secret_and_no_prompt_is_anywhere_it_must_not_be(gateway, upstream_pr
     owner.close()
     gateway.stop()
 
+    assert sum(text.startswith("200") and '"usageMetadata"' in text for text in answers) == 3, "the key in the address works"
+    assert answers[-4].startswith("401"), "but for Google's clients alone"
     log = gateway.log.read_text()
     assert "c-says-401" in log and any("No such key: …" in text for text in answers) and "No such key: …" in pages[2], (
         "what went wrong is told, or this proves nothing")

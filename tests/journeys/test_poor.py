@@ -13,6 +13,12 @@ from tests.journeys.conftest import SAY, rid_of, sdk_of
 
 OUT_P = PRICE.output_u
 WATCH = 64
+# model: the wire of its channel, the clients' wires that are bridged to it, its field for the limit
+BRIDGED = {"by-chat": ("chat", ["responses", "messages"], "max_tokens"),
+           "by-resp": ("responses", ["chat", "messages"], "max_output_tokens"),
+           "by-msg": ("messages", ["chat", "responses"], "max_tokens")}
+WAYS = {"chat": ("/v1/chat/completions", {"messages": SAY}), "responses": ("/v1/responses", {"input": "Say something."}),
+        "messages": ("/v1/messages", {"messages": SAY, "max_tokens": 5000})}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +33,9 @@ def gateway(tmp_path_factory, upstream):
     gateway = Gateway(tmp_path_factory.mktemp("gateway"), workers=1)
     gateway.env["UPSTREAM_KEY"] = "secret"
     deaf = "ok?tokens=600&gap_ms=2"
-    tables = [model(slug) for slug in ("plain", "deaf", "long", "tight", "deaf-msg", "deaf-resp", "deaf-gem")]
+    tables = [model(slug) for slug in ("plain", "deaf", "long", "tight", "deaf-msg", "deaf-resp", "deaf-gem", *BRIDGED)]
+    tables += [way(slug, "anthropic" if wire == "messages" else "vllm", upstream.at(slug), wire, bridges=others)
+               for slug, (wire, others, _) in BRIDGED.items()]
     tables += [way("deaf-msg", "anthropic", upstream.at("dm", deaf), "messages"),
                way("deaf-resp", "vllm", upstream.at("dr", deaf), "responses"),
                way("deaf-gem", "gemini", upstream.at("dg", deaf), "gemini")]
@@ -42,10 +50,10 @@ def gateway(tmp_path_factory, upstream):
     gateway.close()
 
 
-def way(name: str, provider: str, base_url: str, wire: str) -> str:
+def way(name: str, provider: str, base_url: str, wire: str, **more: object) -> str:
     """A [[channels]] table for one model of its name, on one wire."""
     fields = {"name": name, "provider": provider, "base_url": base_url, "models": [name], "wire_api": [wire],
-              "credential": "env:UPSTREAM_KEY"}
+              "credential": "env:UPSTREAM_KEY", **more}
     return "[[channels]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in fields.items())
 
 
@@ -175,6 +183,20 @@ def test_a_client_may_limit_the_cost_of_a_call(gateway, upstream):
         assert chunks[-1].choices[0].finish_reason == "length"
         assert chunks[-1].stop_detail["code"] == "max_cost_reached"
         assert gateway.record(rid_of(stream.response.headers)).cost_p <= 200 * P_PER_U + WATCH * OUT_P
+
+
+@pytest.mark.parametrize("slug, wire", [(slug, wire) for slug, (_, wires, _) in BRIDGED.items() for wire in wires])
+@pytest.mark.parametrize("stream", [False, True])
+def test_over_a_bridge_the_upstream_is_told_the_limit_as_well(gateway, upstream, slug, wire, stream):
+    """Whether the balance sets it, or the client's own `max_cost_micro_usd`, which is no field of the upstream's."""
+    path, body = WAYS[wire]
+    body = {**body, "model": slug, "stream": stream}
+    for usd, more, reason in (("0.0001", {}, "insufficient_balance"), ("1", {"max_cost_micro_usd": 150}, "max_cost")):
+        client = gateway.client(f"{reason}-{slug}-{wire}-{stream}", usd)
+        status, headers, data = gateway.post(path, {**body, **more}, client.key)
+        assert (status, headers.get("x-output-limit-reason")) == (200, reason), data
+        sent = seen_body(upstream)
+        assert sent[BRIDGED[slug][2]] == int(headers["x-output-limit"]) and "max_cost_micro_usd" not in sent
 
 
 def test_a_channel_at_its_limit_is_passed_over(gateway):

@@ -34,10 +34,11 @@ def gateway(tmp_path_factory, upstream_process):
     gateway = Gateway(tmp_path_factory.mktemp("wires"), workers=2)
     gateway.env["UPSTREAM_KEY"] = "secret"
     llms = ["resp", "chat", "msg", "gem", "tool-resp", "tool-chat", "tool-msg", "gem-tool", "only-stream", "only-resp",
-            "broken", "cut", "over"]
+            "broken", "cut", "over", "gem-chat"]
     others = {"responses": ["chat", "messages"], "chat": ["responses", "messages"], "messages": ["chat", "responses"]}
     tables = [model(slug) for slug in llms]
-    tables.append('[[models]]\nslug = "embed"\ntype = "embedding"\npricing = { input_per_mtok = 270000 }\n')
+    tables += [f'[[models]]\nslug = "{slug}"\ntype = "embedding"\npricing = {{ input_per_mtok = 270000 }}\n'
+               for slug in ("embed", "gem-embed")]
     tables += [
         way("resp", "vllm", at("resp"), ["resp"], ["responses"], bridges=others["responses"]),
         way("tool-resp", "vllm", at("tr", "ok?tools=1&reasoning=2"), ["tool-resp"], ["responses"], bridges=others["responses"]),
@@ -53,6 +54,9 @@ def gateway(tmp_path_factory, upstream_process):
         way("only-stream", "vllm", at("os"), ["only-stream"], ["responses"], bridges=["chat", "messages"],
             ) + "settings = { stream_only = true }\n",
         way("cut", "vllm", at("cut", "close?after=7"), ["cut"], ["responses"], bridges=["chat", "messages"]),
+        way("gem-chat-1", "gemini", at("gc1", "400?error=google&code=API_KEY_INVALID"), ["gem-chat"], ["chat"], priority=0),
+        way("gem-chat-2", "gemini", at("gc2"), ["gem-chat"], ["chat"], priority=1),
+        way("gem-embed", "gemini", at("ge"), ["gem-embed"], ["embeddings"]),
         way("over-1", "vllm", at("o1", "error_first"), ["over"], ["responses"], priority=0),
         way("over-2", "vllm", at("o2"), ["over"], ["responses"], priority=1),
     ]
@@ -211,6 +215,28 @@ def test_gemini(gateway, client):
     assert caught.value.code == 404 and caught.value.status == "NOT_FOUND"
 
 
+def shown_credential(call: dict) -> dict:
+    """The headers of a call upstream that carry our credential."""
+    return {name: value for name, value in call["headers"] if "secret" in value}
+
+
+def test_gemini_is_shown_our_key_as_each_of_its_wires_wants_it(gateway, client, oai, upstream_process):
+    """And what its OpenAI-compatible door says of a bad one, in a list and as a 400, lets the next channel try."""
+    sdk = genai.Client(api_key=client.key, http_options={"base_url": gateway.url})
+    sdk.models.generate_content(model="gem", contents="x")
+    assert shown_credential(upstream_process.seen()[-1]) == {"x-goog-api-key": "secret"}
+    for _ in range(10):                     # attempts again are rationed
+        oai.chat.completions.create(model="chat", messages=SAID, max_tokens=1)
+    raw = oai.chat.completions.with_raw_response.create(model="gem-chat", messages=SAID)
+    assert raw.parse().choices[0].message.content
+    assert shown_credential(upstream_process.seen()[-1]) == {"authorization": "Bearer secret"}
+    first, second = gateway.record(raw.headers["x-request-id"]).attempts
+    assert (first.channel, first.result, second.channel, second.result) == (
+        "gem-chat-1", "API_KEY_INVALID", "gem-chat-2", "ok")
+    oai.embeddings.create(model="gem-embed", input="x")
+    assert shown_credential(upstream_process.seen()[-1]) == {"authorization": "Bearer secret"}
+
+
 def test_embeddings_in_floats_and_base64(oai):
     floats = oai.embeddings.create(model="embed", input=["a", "b"], encoding_format="float")
     packed = oai.embeddings.create(model="embed", input=["a", "b"])
@@ -296,6 +322,53 @@ def test_cost_is_told_at_the_end_of_every_stream(gateway, client, path, body, re
         events = [json.loads(line[5:]) for line in answer.read().splitlines()
                   if line.startswith(b"data:") and b"[DONE]" not in line]
     assert [usage for usage in map(read, events) if usage][-1]["cost_micro_usd"] > 0
+
+
+SAID = [{"role": "user", "content": "Where is Oslo?"}]
+STREAMS = {"responses": ("/v1/responses", {"input": SAID, "tools": [TOOL]}),
+           "messages": ("/v1/messages", {"messages": SAID, "max_tokens": 4000, "tools": [
+               {"name": "look_up", "input_schema": TOOL["parameters"]}]}),
+           "chat": ("/v1/chat/completions", {"messages": SAID, "tools": [CHAT_TOOL],
+                                             "stream_options": {"include_usage": True}})}
+
+
+def told(gateway, client, path: str, body: dict) -> list[tuple[str, dict]]:
+    """(what it is, the event) of a stream; of a chat chunk the choice's parts stand for its name."""
+    status, _, data = gateway.post(path, body | {"stream": True}, client.key)
+    assert status == 200, data
+    lines = [line[6:] for line in data.splitlines() if line.startswith(b"data: ")]
+    events = [json.loads(line) for line in lines if line != b"[DONE]"]
+    return [(event.get("type") or _parts_of(event), event) for event in events]
+
+
+def _parts_of(chunk: dict) -> str:
+    choice = chunk["choices"][0] if chunk["choices"] else {"delta": {}, "finish_reason": None}
+    names = [name for name, value in choice["delta"].items() if value]
+    return " ".join(names + (["finish"] if choice["finish_reason"] else []) + (["usage"] if chunk.get("usage") else []))
+
+
+@pytest.mark.parametrize("tools", ["", "tool-"])
+@pytest.mark.parametrize("slug", ["resp", "chat", "msg"])
+@pytest.mark.parametrize("wire", STREAMS)
+def test_showing_the_cost_changes_no_streams_order(gateway, client, wire, slug, tools):
+    """Over every pair of wires; what is open is closed before the event that tells usage, as Codex wants it."""
+    path, body = STREAMS[wire]
+    body = body | {"model": f"{tools}{slug}"}
+    plain, shown = told(gateway, client, path, body), told(gateway, client, f"{path}?cost=1", body)
+    assert [kind for kind, _ in shown] == [kind for kind, _ in plain]
+    last = shown[-2 if wire == "messages" else -1][1]
+    assert last.get("response", last)["usage"]["cost_micro_usd"] > 0
+    if wire == "responses":
+        done = [event["item"]["id"] for kind, event in shown if kind == "response.output_item.done"]
+        assert done and done == [item["id"] for item in shown[-1][1]["response"]["output"]]
+        assert [event["sequence_number"] for _, event in shown] == list(range(len(shown)))
+
+
+@pytest.mark.parametrize("slug", ["resp", "msg", "only-stream"])
+def test_over_a_bridge_the_last_chunk_tells_cost_and_thinking(gateway, client, slug):
+    shown = told(gateway, client, "/api/v1/chat/completions", {"model": slug, "messages": SAID, "max_tokens": 5})
+    assert [kind for kind, _ in shown[-2:]] == ["finish", "usage"]
+    assert shown[-1][1]["usage"]["cost_micro_usd"] > 0 and shown[-1][1]["thinking"]
 
 
 @pytest.mark.parametrize("method, path, status", [

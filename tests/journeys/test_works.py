@@ -248,6 +248,23 @@ def test_the_same_idempotency_key_is_the_same_job(gateway, client, post, upstrea
     assert len(upstream.made()) == made + 1
 
 
+def test_a_form_sent_again_is_the_same_job(gateway, sdk, upstream):
+    """Each try of a client has a boundary of its own."""
+    made, once = len(upstream.made()), {"extra_headers": {"Idempotency-Key": "a form"}}
+    films = [sdk.videos.create(model="f", prompt="night", seconds="3", size="1280x720", **once) for _ in range(2)]
+    assert films[0].id == films[1].id
+    edits = [sdk.images.edit(model="p", image=("a.png", b"\x89PNG a", "image/png"), prompt="a hat",
+                             extra_headers={"Idempotency-Key": "a picture"}) for _ in range(2)]
+    assert edits[0].data[0].url == edits[1].data[0].url
+    until(lambda: works_kit.settled(gateway), "the end of all jobs")
+    assert len(upstream.made()) == made + 2, "a film and a picture"
+    for change in ({"prompt": "a cap"}, {"image": ("a.png", b"\x89PNG b", "image/png")},
+                   {"image": ("b.png", b"\x89PNG a", "image/png")}, {"n": 2}):
+        with pytest.raises(openai.ConflictError, match="with another body"):
+            sdk.images.edit(**{"model": "p", "image": ("a.png", b"\x89PNG a", "image/png"), "prompt": "a hat"} | change,
+                            extra_headers={"Idempotency-Key": "a picture"})
+
+
 def test_a_client_that_leaves_changes_nothing(gateway, client, upstream):
     made = len(upstream.made())
     assert call(f"{gateway.url}/v1/videos/generations", client.key, {"model": "f", **FILM}, timeout=0.15)[0] == 0

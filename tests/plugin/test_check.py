@@ -47,6 +47,8 @@ def test_the_written_plugin_loads_and_takes_its_settings(run, tmp_path):
 @pytest.mark.parametrize("words, says", [
     (["new", "Acme"], "small letters"),
     (["new", "test_acme"], "never be loaded"),
+    (["new", "deepseek"], "a plugin is named 'deepseek' already (entry point smartoken_plugins.deepseek); choose "
+                          "another name, such as my_deepseek"),
     (["check", "opena"], "did you mean 'openai'?"),
     (["check", "gone.py"], "there is no such file"),
 ])
@@ -75,6 +77,21 @@ def test_what_only_fails_beside_others_is_found(run, tmp_path, slug, wire, said)
     assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr
     (tmp_path / "f.toml").write_text("[plugins]\nenabled = ['*', '-openai']\n")
     assert run("plugin", "check", "mine.py", "--conf", "f.toml").returncode == (0 if slug == "openai" else 1)
+
+
+def test_a_file_of_a_taken_name_is_found_wherever_it_lies(run, tmp_path):
+    """With its folder in 'plugins.paths' the gateway would not start."""
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        for name in ("openai", "acme"):
+            (tmp_path / folder / f"{name}.py").write_text(PROVIDER.format(slug="acme", wire="openai.chat"))
+    done = run("plugin", "check", "a/openai.py")
+    assert done.returncode == 1 and "a plugin is named 'openai' already (entry point smartoken_plugins.openai); " \
+                                    "rename the file" in done.stderr
+    (tmp_path / "b" / "openai.py").unlink()
+    (tmp_path / "f.toml").write_text("[plugins]\npaths = ['b']\n")
+    assert "already (b/acme.py)" in run("plugin", "check", "a/acme.py", "--conf", "f.toml").stderr
+    assert run("plugin", "check", f"{tmp_path}/b/acme.py", "--conf", "f.toml").returncode == 0
 
 
 def test_new_never_overwrites(run, tmp_path):

@@ -109,11 +109,31 @@ async def smartoken_usage(records):
     assert "plugin 'a': hook smartoken_usage failed" in caplog.text
 
 
+VAULT = "from smartoken.plugin import hookimpl\n@hookimpl\ndef smartoken_secret(ref):\n    return {}\n"
+
+
 def test_the_first_vault_that_knows_a_reference_answers(load):
-    vault = "from smartoken.plugin import hookimpl\n@hookimpl\ndef smartoken_secret(ref):\n    return {}\n"
-    host = load(a=vault.format("'from a' if ref.startswith('a:') else None"),
-                b=vault.format("'from b' if ref.startswith('b:') else None"))
-    assert (host.secret("a:x"), host.secret("b:x"), host.secret("c:x")) == ("from a", "from b", None)
+    host = load(b=VAULT.format("'from b' if ref[0] in 'ab' else None"),
+                a=VAULT.format("'from a' if ref[0] in 'ac' else None"))
+    assert [host.secret(ref) for ref in ("a:x", "b:x", "c:x")] == ["from b", "from b", "from a"]
+    with pytest.raises(ConfigError, match="no enabled plugin knows a secret 'd:…'"):
+        host.secret("d:x")
+
+
+def test_a_failing_vault_keeps_no_other_from_answering(load, monkeypatch):
+    host = load(a=VAULT.format("1 / 0"), b=VAULT.format("b'bytes' if ref[0] == 'b' else None"),
+                c=VAULT.format("'' if ref[0] == 'e' else 'from c' if ref[0] in 'bc' else None"))
+    assert host.secret("c:x") == host.secret("b:x") == "from c"
+    with pytest.raises(ConfigError, match=r"plugin 'a' \(.*a\.py\): hook smartoken_secret failed: ZeroDivisionError"):
+        host.secret("e:x")
+    monkeypatch.setenv("A_KEY", "from the environment")
+    assert host.secret("env:A_KEY") == "from the environment"
+
+
+@pytest.mark.parametrize("answer", ["b'bytes'", "''", "True"])
+def test_what_is_no_secret_is_told_instead_of_sent(load, answer):
+    with pytest.raises(ConfigError, match=r"plugin 'a' .* where a text that is not empty belongs"):
+        load(a=VAULT.format(answer)).secret("vault:x")
 
 
 def test_offers_of_models_come_from_whoever_knows_the_provider(load):

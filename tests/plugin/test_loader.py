@@ -162,6 +162,17 @@ def test_two_plugins_of_one_name_are_named_both(folder):
     (HEAD + "@hookimpl\ndef smartoken_adapters():\n    return {'store': {'x': 1}}", "with a function for each name"),
     (HEAD + "@hookimpl\ndef smartoken_gates():\n    return [1]", "must give a list of functions; one is int"),
     (HEAD + "@hookimpl\ndef smartoken_gates():\n    return 1", "hook smartoken_gates: gave int"),
+    (HEAD + "async def deny(key, ask): pass\n@hookimpl\ndef smartoken_gates():\n    return [deny]",
+     "gate deny is asked in every request and never awaited; write `def`, not `async def`"),
+    (HEAD + "class Deny:\n    async def __call__(self, key, ask): pass\n@hookimpl\ndef smartoken_gates():\n"
+            "    return [Deny()]", "never awaited; write `def`, not `async def`"),
+    (HEAD + "async def pick(ask, members): pass\n@hookimpl\ndef smartoken_routers():\n    return {'dear': pick}",
+     "router 'dear' is asked in every request and never awaited; write `def`, not `async def`"),
+    (HEAD + "def look(arguments): return ''\n@hookimpl\ndef smartoken_tools():\n"
+            "    return [Tool('look', 'Looks', {'type': 'object'}, look)]",
+     "tool 'look': its call is awaited; write `async def`, not `def`"),
+    (HEAD + "class Page:\n    permission = 'sytem.read'\n@hookimpl\ndef smartoken_handlers():\n"
+            "    return [('/console/x', Page)]", "there is no permission 'sytem.read'; did you mean 'system.read'?"),
     (HEAD + "@hookimpl\ndef smartoken_handlers():\n    return [('/x',)]", "(pattern, handler class[, arguments])"),
 ])
 def test_a_mistake_names_plugin_file_and_remedy(folder, tmp_path, text, says):
@@ -194,11 +205,12 @@ def test_what_two_plugins_give_is_refused_naming_both(folder):
 def test_the_registry_is_frozen_and_holds_every_kind(folder):
     everything = HEAD + """
 def nothing(*given): return b""
+async def search(arguments): return ""
 class Page: pass
 @hookimpl
 def smartoken_bridges(): return [Bridge("a", "b", nothing, nothing, nothing)]
 @hookimpl
-def smartoken_tools(): return [Tool("search", "Searches", {"type": "object"}, nothing)]
+def smartoken_tools(): return [Tool("search", "Searches", {"type": "object"}, search)]
 @hookimpl
 def smartoken_routers(): return {"cheapest": nothing}
 @hookimpl

@@ -79,6 +79,15 @@ def test_a_want_as_large_as_the_limit_passes(redis_url):
     with_limiters(redis_url, 2, main)
 
 
+def test_a_limit_that_is_lowered_lets_through_what_it_now_allows(redis_url):
+    """One call of the new limit costs more than the whole burst of the old one."""
+    async def main(limiter):
+        await until(lambda: limiter.take([Want("channel:c:rpm", 600, 1, 1)]) is None)
+        await until(lambda: limiter.take([Want("channel:c:rpm", 40, 1, 3)]) is None)
+
+    with_limiters(redis_url, 1, main)
+
+
 def test_all_or_none(redis_url):
     async def main(limiter):
         few = Want("acct:few:rpm", 2, 1)

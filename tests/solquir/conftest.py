@@ -144,6 +144,10 @@ allow_private = true
         priced("wants-search", 500_000, 1_500_000),
         channel("w", at("w", wants), {"wants-search": "up-w"})
         + f"costs = {{ wants-search = {COSTS} }}\n",
+        COMPOSITE.replace("solquir-v1", "bridged-searcher").partition("[[models.composite.rules]]")[0]
+        .replace('"plain-b", "tools-a", "images-b", "plain-a"', '"bridged"'), priced("bridged", 500_000, 1_500_000),
+        channel("bridged", at("bridged"), {"bridged": "up-bridged"}).replace('["chat"]', '["responses"]')
+        + 'bridges = ["chat"]\n',
         SHOP, listing("v1", "chat", "solquir-v1", order=1, tags=["flagship"], featured=True),
         listing("small", "chat", "plain-a", order=2), listing("big", "art", "plain-b"),
         listing("of-secret", "secret", "plain-a"), listing("of-off", "chat", "off"),

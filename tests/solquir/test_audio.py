@@ -209,6 +209,17 @@ def test_transcriptions_stream(gateway, sdk):
     assert events[-1].type == "transcript.text.done" and events[-1].text == "You sent a.wav."
 
 
+def test_a_recording_sent_again_is_the_same_call(sdk):
+    """Each try of a client has a boundary of its own."""
+    once = {"extra_headers": {"Idempotency-Key": f"a recording {sdk.base_url}"}}
+    raws = [sdk.audio.transcriptions.with_raw_response.create(model="whisper", file=("talk.wav", wav(2_500)), **once)
+            for _ in range(2)]
+    assert raws[0].text == raws[1].text and raws[1].headers["idempotency-replayed"] == "true"
+    for change in ({"file": ("talk.wav", wav(2_600))}, {"file": ("walk.wav", wav(2_500))}, {"language": "de"}):
+        with pytest.raises(openai.ConflictError, match="with another request"):
+            sdk.audio.transcriptions.create(**{"model": "whisper", "file": ("talk.wav", wav(2_500))} | change, **once)
+
+
 @pytest.mark.parametrize("parts, param", [({"model": "whisper"}, "file"), ({"file": ("a.wav", b"x")}, "model"),
                                           ({"model": "whisper", "file": ("a.wav", b"x"), "response_format": "x"},
                                            "response_format")])

@@ -264,6 +264,30 @@ def test_the_rounds_are_bounded(gateway, client, engine):
     assert len(engine.asked) == 3
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_the_model_thought_before_a_search_goes_back_to_it(gateway, client, upstream_process, stream):
+    status, _, data = ask(gateway, client, model="searcher", stream=stream, x_fault="ok?wants=search&reasoning=2")
+    assert status == 200, data
+    sent = json.loads(upstream_process.seen()[-1]["body"])["messages"]
+    assert sent[1]["role"] == "assistant" and sent[1]["reasoning_content"] == "".join(words(2))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_member_behind_a_bridge_is_offered_our_tool(gateway, client, engine, upstream_process, stream):
+    engine.asked.clear()
+    say = [{"role": "user", "content": 'call search {"query":"Bergen"}'}]
+    body = {"model": "bridged-searcher", "max_tokens": 8, "messages": say}
+    found = streamed(gateway, client, **body)[1] if stream else answered(gateway, client, **body)
+    assert engine.asked == ["Bergen"] and [stage["stage"] for stage in found["thinking"]] == ["route", "tool"]
+    sent = json.loads(upstream_process.seen()[-1]["body"])
+    assert "Bergen is a city." in json.dumps(sent["input"][-1]) and sent["tools"][0]["name"] == "search"
+
+
+def test_the_default_temperature_crosses_a_bridge(gateway, client, upstream_process):
+    answered(gateway, client, model="bridged", max_tokens=1)
+    assert json.loads(upstream_process.seen()[-1]["body"])["temperature"] == 0.7
+
+
 def test_on_v1_the_tools_run_as_well(gateway, client, engine):
     engine.asked.clear()
     status, _, data = ask(gateway, client, "/v1/chat/completions", model="searcher", max_tokens=4,

@@ -15,6 +15,7 @@ from smartoken_plugins.bridges.turn import Call, Image, Message, Result, Text, T
 from smartoken_plugins.wire_anthropic import messages as messages_wire
 from smartoken_plugins.wire_openai import chat as chat_wire
 from smartoken_plugins.wire_openai import responses as responses_wire
+from smartoken_plugins.wire_solquir import chat as solquir
 
 from smartoken.errors import Refusal
 from smartoken.testing.answers import plain_talk
@@ -386,3 +387,94 @@ def test_results_stand_behind_their_calls_and_missing_ones_are_made():
     assert [message["role"] for message in sent["messages"]] == ["user", "assistant", "tool", "tool"]
     assert [message["tool_call_id"] for message in sent["messages"][2:]] == ["a", "b"]
     assert isinstance(chat.read_request(sent).items[-1], Result)
+
+
+def test_a_default_of_ours_is_not_sent_where_the_upstream_wants_none():
+    asked = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+    bridge = BRIDGES["openai.chat", "openai.responses"]
+    own = {"own_temperature": True}
+    for said, quirks, sent in (({}, {}, 0.7), ({}, own, None), ({"temperature": 1}, own, 1)):
+        ask = solquir.peek(json.dumps(asked | said).encode())
+        assert json.loads(bridge.request(ask, "up", quirks)).get("temperature") == sent
+        assert json.loads(solquir.body(ask, "up", quirks)).get("temperature") == sent
+
+
+@pytest.mark.parametrize("target", ["openai.chat", "openai.responses"])
+def test_the_words_custom_and_namespace_may_stand_in_a_messages_clients_tools(target):
+    schema = {"type": "object", "properties": {"namespace": {"type": "string"}, "kind": {"enum": ["custom"]}}}
+    tools = [{"name": "f", "input_schema": schema}, {"type": "custom", "name": "g", "custom": {}, "input_schema": schema}]
+    ask = WIRES["anthropic.messages"].peek(json.dumps({
+        "model": "m", "max_tokens": 99, "messages": [{"role": "user", "content": "x"}], "tools": tools}).encode())
+    sent = json.loads(BRIDGES["anthropic.messages", target].request(ask, "up", {}))
+    reply = json.loads(BRIDGES["anthropic.messages", target].answer(answers_of(target, "ok?tools=1", False, sent), ask))
+    _, stream = stream_through("anthropic.messages", target, ask, answers_of(target, "ok?tools=1", True, sent), [])
+    for message in (reply, json.loads(messages_wire.gather(stream))):
+        assert [(block["type"], block["name"]) for block in message["content"]] == [("tool_use", "f")]
+
+
+def second_turn(seal: str) -> dict:
+    """A Responses request with a call of the turn before and its result, behind a thought with this seal."""
+    thought = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "t"}]}
+    return {"model": "m", "reasoning": {"effort": "low"}, "max_output_tokens": 5000, "input": [
+        {"role": "user", "content": "x"}, thought | ({"encrypted_content": seal} if seal else {}),
+        {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c1", "output": "r"}]}
+
+
+@pytest.mark.parametrize("quirks, kind", [({}, "enabled"), ({"thinking": "adaptive"}, "adaptive")])
+def test_thinking_is_left_out_where_messages_would_refuse_it(quirks, kind):
+    """As Anthropic does: thinking goes with no forced tool, no other temperature, and no call that stands alone."""
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+    plain = {"model": "m", "messages": [{"role": "user", "content": "x"}], "reasoning_effort": "low", "tools": tools,
+             "max_tokens": 5000}
+    called = [*plain["messages"], {"role": "assistant", "content": "Let me see.", "reasoning_content": "hm", "tool_calls": [
+        {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": "c1", "content": "r"}]
+    answered = [*called, {"role": "assistant", "content": "So."}, {"role": "user", "content": "y"}]
+
+    def thinks(source: str, body: dict) -> bool:
+        sent = carried(source, "anthropic.messages", body, **quirks)
+        assert sent.get("thinking", {"type": kind})["type"] == kind
+        assert (sent.get("output_config") == {"effort": "low"}) == (kind == "adaptive")
+        return "thinking" in sent
+
+    for more, expected in (({}, True), ({"temperature": 1}, True), ({"temperature": 0.7}, False), ({"tool_choice": "auto"}, True),
+                           ({"tool_choice": "required"}, False), ({"messages": called}, False), ({"messages": answered}, True),
+                           ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, False)):
+        assert thinks("openai.chat", plain | more) == expected, more
+    assert thinks("openai.responses", second_turn("E=")) and not thinks("openai.responses", second_turn(""))
+    ours = json.loads(BRIDGES["openai.chat", "anthropic.messages"].request(solquir.peek(json.dumps(plain).encode()), "up", quirks))
+    assert ours["thinking"]["type"] == kind and "temperature" not in ours
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_chat_client_may_give_sealed_thoughts_back(stream):
+    """Then the next turn thinks on; what nobody may read goes back as such."""
+    asked = {"model": "m", "messages": [{"role": "user", "content": "x"}], "reasoning_effort": "low", "max_tokens": 5000}
+    ask, bridge = WIRES["openai.chat"].peek(json.dumps(asked).encode()), BRIDGES["openai.chat", "anthropic.messages"]
+    blocks = [{"type": "thinking", "thinking": "hm", "signature": "c2ln"}, {"type": "redacted_thinking", "data": "aGlk"},
+              {"type": "thinking", "thinking": "so", "signature": "bW9y"}]
+    call = {"type": "tool_use", "id": "c1", "name": "f", "input": {}}
+    message = {"id": "m1", "type": "message", "role": "assistant", "model": "c", "content": [*blocks, call],
+               "stop_reason": "tool_use", "usage": {"input_tokens": 1, "output_tokens": 1}}
+    if stream:
+        events = [{"type": "message_start", "message": message | {"content": []}}]
+        for at, block in enumerate(message["content"]):
+            events.append({"type": "content_block_start", "index": at, "content_block": block | (
+                {"thinking": "", "signature": ""} if block["type"] == "thinking" else {})})
+            if block["type"] == "thinking":
+                events += [{"type": "content_block_delta", "index": at, "delta": delta} for delta in (
+                    {"type": "thinking_delta", "thinking": block["thinking"]},
+                    {"type": "signature_delta", "signature": block["signature"]})]
+            events.append({"type": "content_block_stop", "index": at})
+        events += [{"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 1}},
+                   {"type": "message_stop"}]
+        data = b"".join(b"data: %b\n\n" % json.dumps(event).encode() for event in events)
+        said = json.loads(chat_wire.gather(stream_through("openai.chat", "anthropic.messages", ask, data, [])[1]))
+        assert [block["index"] for block in said["choices"][0]["message"]["thinking_blocks"]] == [0, 1, 2]
+    else:
+        said = json.loads(bridge.answer(json.dumps(message).encode(), ask))
+    again = [*asked["messages"], said["choices"][0]["message"], {"role": "tool", "tool_call_id": "c1", "content": "r"}]
+    assert again[1]["reasoning_content"] == "hm\n\nso"
+    sent = carried("openai.chat", "anthropic.messages", asked | {"messages": again})
+    assert sent["messages"][1]["content"] == [*blocks, call] and sent["thinking"]["type"] == "enabled"

@@ -183,3 +183,56 @@ def test_gemini_says_in_the_body_how_long_to_wait(delay, rest_s):
     for body in ({"error": error}, [{"error": error}]):
         failure = generate.failure(json.dumps(body).encode())
         assert (failure.code, failure.type, failure.status, failure.rest_s) == ("RATE", "RESOURCE_EXHAUSTED", 429, rest_s)
+
+
+def two_choices(*events: dict) -> bytes:
+    return b"".join(b"data: %b\r\n\r\n" % json.dumps(event, separators=(",", ":")).encode() for event in events)
+
+
+def choice(index: int, text: str, finish: str = "", made: int = 0) -> dict:
+    one = {"content": {"role": "model", "parts": [{"text": text}]}} | ({"index": index} if index else {})
+    usage = {"promptTokenCount": 9, "candidatesTokenCount": made, "totalTokenCount": 9 + made}
+    return {"candidates": [one | ({"finishReason": finish} if finish else {})]} | ({"usageMetadata": usage} if made else {})
+
+
+BOTH = choice(1, "d", "STOP", 7)
+BOTH["candidates"] = choice(0, "c", "STOP")["candidates"] + BOTH["candidates"]
+
+
+@pytest.mark.parametrize("tail, made", [
+    ([choice(0, "c", "STOP", 4), choice(1, "d", made=6), choice(1, "e", "STOP", 7)], 7),     # one ends before the other
+    ([choice(1, "c", "STOP", 4), choice(0, "d", made=6), choice(0, "e", "STOP", 7)], 7),
+    ([choice(0, "c", made=5), BOTH], 7),
+    ([choice(0, "c", "STOP", 4), choice(0, "", made=5)], 5),                                 # the second never came
+    ([choice(0, "c", "STOP"), choice(1, "d", "STOP"), {"usageMetadata": {"promptTokenCount": 9, "candidatesTokenCount": 7}}], 7),
+])
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_stream_of_two_gemini_choices_is_read_to_its_end(tail, made, keep):
+    asked = ASK[":streamGenerateContent"](generationConfig={"candidateCount": 2})
+    parts = [two_choices(event) for event in (choice(0, "a", made=1), choice(1, "b", made=2), *tail)]
+    data = b"".join(parts)
+    for cuts in [[cut] for cut in range(1, len(data))] + [range(1, len(data))]:
+        reader, out, last = generate.reader(asked, {}, keep), b"", 0
+        for cut in [*cuts, len(data)]:
+            assert not reader.ended or last >= len(data) - 4, "nothing may be lost"
+            out += reader.feed(data[last:cut])
+            last = cut
+        rest = reader.close()
+        out += (reader.cost_event(generate.add_cost, 42) if keep else b"") + rest
+        assert out.replace(b',"cost_micro_usd":42', b"") == data and reader.finished
+        assert (reader.usage().output, reader.usage().source) == (made, "reported")
+    whole = json.loads(generate.gather(data))["candidates"]
+    texts = {0: "a", 1: "b"}
+    for one in (one for event in tail for one in event.get("candidates", ())):
+        texts[one.get("index", 0)] += one["content"]["parts"][0]["text"]
+    assert ["".join(part["text"] for part in one["content"]["parts"]) for one in whole] == [texts[0], texts[1]]
+    assert [one.get("index", 0) for one in whole] == [0, 1]
+
+
+def test_a_cut_stream_of_two_gemini_choices_ends_both():
+    reader = generate.reader(ASK[":streamGenerateContent"](generationConfig={"candidateCount": 2}), {}, True)
+    reader.feed(two_choices(choice(0, "a", made=1), choice(1, "b", "STOP", 2)))
+    why = Refusal(402, "insufficient_balance", "Used up.", code="insufficient_balance")
+    last = json.loads(reader.cut(why, reader.usage(), generate.add_cost, 42).removeprefix(b"data: "))
+    assert [(one["index"], one["finishReason"]) for one in last["candidates"]] == [(0, "MAX_TOKENS")]
+    assert last["usageMetadata"]["cost_micro_usd"] == 42

@@ -69,6 +69,8 @@ def test_bad_picture_bodies(body):
     with pytest.raises(Refusal) as refused:
         images.peek(encode(body), "application/json")
     assert refused.value.status == 400
+    with pytest.raises(Refusal, match="'image' is not valid JSON"):
+        images.peek(b'{"model": "m", "prompt": "p", "image": 1e999}', "application/json")
 
 
 def test_an_edit_travels_as_a_form():
@@ -187,6 +189,66 @@ def test_seedance():
     done = ark_videos.said(encode({"id": "1", "status": "succeeded", "content": {"video_url": "https://x"},
                                    "duration": 5}), film())
     assert (done.state, done.results[0].url, done.video_ms) == (MADE, "https://x", 5000)
+
+
+# -- pictures to work from
+
+QWEN = (ali_images, "qwen-image-edit", ali_images.SYNC)
+ARK = (ark_images, "doubao-seedream-4-0-250828", "/images/generations")
+PNG = multipart.Part("image[]", "a.png", "image/png", b"\x89PNG")
+
+
+def edit(**fields):
+    return images.peek_edit(encode({"model": "m", "prompt": "a hat", **fields}), "application/json")
+
+
+def edit_form(*files):
+    parts = [multipart.Part(name, "", "", b"m") for name in ("model", "prompt")]
+    return images.peek_edit(*multipart.write([*parts, *files]))
+
+
+def pictures_sent(maker, name, path, ask):
+    """As the provider gets them, in its own words."""
+    body = sent(maker.submit(ask, name, path, {}))
+    if maker is ark_images:
+        assert "images" not in body and "mask" not in body
+        return body.get("image", [])
+    return [one["image"] for one in body["input"]["messages"][0]["content"] if "image" in one]
+
+
+@pytest.mark.parametrize("provider", [QWEN, ARK], ids=["dashscope", "ark"])
+def test_pictures_to_work_from_reach_their_provider(provider):
+    links = ["https://x/1.png", "data:image/png;base64,aaaa"]
+    for ask in (edit(images=[{"image_url": link} for link in links]), edit(image=links), picture(image=links)):
+        assert pictures_sent(*provider, ask) == links
+    assert pictures_sent(*provider, edit(image=links[0])) == links[:1]
+    assert pictures_sent(*provider, edit_form(PNG)) == [f"data:image/png;base64,{base64.b64encode(PNG.data).decode()}"]
+    assert pictures_sent(*provider, picture()) == []
+
+
+@pytest.mark.parametrize("provider", [QWEN, ARK], ids=["dashscope", "ark"])
+@pytest.mark.parametrize(("make", "param"), [
+    (lambda: edit(image="https://x", mask={"image_url": "https://x"}), "mask"),
+    (lambda: edit_form(PNG, multipart.Part("mask", "m.png", "image/png", b"\x89PNG")), "mask"),
+    (lambda: edit_form(PNG, multipart.Part("image[1]", "m.png", "image/png", b"\x89PNG")), "image[1]"),
+    (lambda: edit(images=[{"url": "https://x"}]), "images"), (lambda: edit(image=7), "image")])
+def test_pictures_that_a_provider_cannot_take_are_refused(provider, make, param):
+    with pytest.raises(Refusal) as refused:
+        pictures_sent(*provider, make())
+    assert (refused.value.status, refused.value.param) == (400, param)
+
+
+@pytest.mark.parametrize("fields", [{"images": [{"file_id": "file-1"}]}, {"image": {"file_id": "file-1"}},
+                                    {"image": "https://x", "mask": {"file_id": "file-1"}}])
+def test_the_operators_uploads_are_not_the_clients(fields):
+    with pytest.raises(Refusal, match="file_id"):
+        edit(**fields)
+
+
+@pytest.mark.parametrize("ask", [edit(images=[{"image_url": "https://x"}]), edit(image="https://x"), edit_form(PNG)])
+def test_a_task_of_dashscope_takes_no_picture(ask):
+    with pytest.raises(Refusal, match="words only"):
+        ali_images.submit(ask, "wan2.2-t2i-flash", ali_images.SYNC, {})
 
 
 # -- OpenAI's shape for films

@@ -1,6 +1,5 @@
 """Accounts: the list, one account with its balance, keys and books, and what moves its money."""
 
-import secrets
 from typing import Any
 
 from smartoken.console import charts, figures
@@ -83,6 +82,7 @@ class One(Page):
         fields = {"rev": form.number("rev"), "name": form.text("name"), "rpm": form.number("rpm"),
                   "tpm": form.number("tpm")}
         if self.who.may("money.write"):
+            await self.prove(form.secret("password"))
             fields["overdraft_u"] = form.usd("overdraft") or 0
         await accounts.change(self.desk, id, decode(accounts.AccountChange, fields, "the account"))
 
@@ -101,10 +101,11 @@ class One(Page):
         chart, _, _ = await self.ask(charts.by_bands(self.desk, "model", "cost_p" if money else "calls", DAYS,
                                                         self.locale.translate("others"), acct=id))
         self.render("account.html", title=account["name"] or id, charts=True, account=account, books=books,
-                    keys=sorted(found["keys"], key=lambda one: -one["created_ms"]), chart=chart, refusal=refusal,
-                    op=f"console-{secrets.token_hex(8)}", overdraft=figures.exact_u(account.get("overdraft_u")),
-                    now_ms=self.gateway.clock.now_ms(),
-                    typed={name: self.text(name) for name in ("amount", "note", "cause")})
+                    keys=sorted(found["keys"], key=lambda one: -one["created_ms"]), more_keys=found["next"],
+                    chart=chart, refusal=refusal,
+                    ops={do: self.op(refusal, do) for do in ("topup", "adjust")},
+                    overdraft=figures.exact_u(account.get("overdraft_u")), now_ms=self.gateway.clock.now_ms(),
+                    now_at=link("accounts", id))
 
 
 def _amount(form: Form) -> Any:

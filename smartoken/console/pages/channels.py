@@ -68,7 +68,7 @@ class Edit(Page):
             self.go(link("channels", saved["name"]), "saved")
             return
         self.set_status(refusal.status)
-        await self._show({**old, **fields}, not name, refusal)
+        await self._show({**old, **fields, "rev": form.number("rev")}, not name, refusal)
 
     async def _save(self, form: Form, fields: dict[str, Any]) -> dict[str, Any]:
         credential = form.secret("credential").strip()
@@ -87,7 +87,7 @@ class Edit(Page):
                     refusal=refusal, providers=known["providers"], bridges=known["bridges"], wires=wires,
                     models=lines(models) if isinstance(models, dict) else models, settings=as_json(channel["settings"]),
                     costs=_cost_lines(channel["costs"]),
-                    short={full: name for name, full in WIRE_NAMES.items()})
+                    short={full: name for name, full in WIRE_NAMES.items()}, now_at=link("channels", channel["name"]))
 
 
 class Test(Page):

@@ -73,7 +73,7 @@ class Edit(Page):
                    "languages": [(code, self.locale.translate(rules.NAMES[code])) for code in rules.LANGUAGES]}
         self.render("composite.html", title=model["slug"], model=model, draft=draft, wrong=wrong or {}, refusal=refusal,
                     changed=changed, choices=await self._choices(model["slug"]), options=options, RULE=rules.RULE,
-                    WHOLE=rules.WHOLE_MODEL)
+                    WHOLE=rules.WHOLE_MODEL, now_at=link("models", model["slug"]) + "/composite")
 
 
 def routes(gateway) -> list[tuple]:

@@ -6,12 +6,15 @@ from smartoken.console import spent
 from smartoken.console.playkey import PLAY
 from smartoken.console.site import Mine
 from smartoken.engine.issue import account as stored_account
-from smartoken.engine.issue import create_account
 from smartoken.errors import refuse
 
 DAYS = 30
 RANGES = ("7", "30", "90", "365")
+LISTED = 50                    # of the sums below the chart
 MEASURES = {"cost_p": "Money", "tokens": "Tokens", "calls": "Calls"}
+
+# Whose account is chosen is one's own from then on: its balance is shown, keys are made for it.
+CHOOSES = ("accounts.write", "keys.write", "money.read")
 
 
 class Dashboard(Mine):
@@ -26,7 +29,8 @@ class Dashboard(Mine):
         gateway, translate = self.gateway, self.locale.translate
         today = gateway.clock.now_ms() // spent.DAY_MS
         balance = await self.ask(gateway.ledger.balance(self.acct))
-        by_day = await self.ask(spent.sums(gateway.store, self.acct, ("day", "model"), today - DAYS + 1, today + 1))
+        chart, _, by_day = await self.ask(spent.by_bands(gateway.store, self.acct, "model", "cost_p", today - DAYS + 1,
+                                                         today + 1, translate("others")))
         rows, _ = await self.ask(spent.rows(gateway.store, self.acct, "", limit=8))
         keys = [one for one in await self.ask(gateway.catalog.all("keys", {"acct": self.acct}))
                 if not one["kid"].startswith(PLAY)]
@@ -34,7 +38,7 @@ class Dashboard(Mine):
                     keys=sum(one["active"] for one in keys), spent_p=sum(one["cost_p"] for one in by_day),
                     calls=sum(one["calls"] for one in by_day), tokens=sum(one["tokens"] for one in by_day),
                     today_p=sum(one["cost_p"] for one in by_day if one["day"] == today), charts=True, more="",
-                    chart=spent.stacked(by_day, "model", "cost_p", today - DAYS + 1, today + 1, translate("others")))
+                    chart=chart)
 
 
 class Usage(Mine):
@@ -52,17 +56,16 @@ class Usage(Mine):
         split = "key" if self.text("split") == "key" else "model"
         until = self.gateway.clock.now_ms() // spent.DAY_MS + 1
         since = until - int(days)
-        by_day = await self.ask(spent.sums(store, self.acct, ("day", split), since, until))
-        whole = await self.ask(spent.sums(store, self.acct, (split,), since, until))
         rows, more = await self.ask(spent.rows(store, self.acct, self.text("before")))
         keys = await self.ask(self.gateway.catalog.all("keys", {"acct": self.acct}))
-        named(rows, keys)
-        if split == "key":
-            named([*by_day, *whole], keys)
+        chart, whole, _ = await self.ask(spent.by_bands(
+            store, self.acct, split, measure, since, until, translate("others"),
+            (lambda kid: named([{"key": kid}], keys)[0]["key"]) if split == "key" else str))
+        named([*rows, *(whole if split == "key" else ())], keys)
         part = self.request.headers.get("HX-Target") == "rows"
         self.render("my_rows.html" if part else "my_usage.html", title=translate("Usage"), charts=True, days=days,
-                    ranges=RANGES, measure=measure, measures=MEASURES, split=split, whole=whole, rows=rows, more=more,
-                    chart=spent.stacked(by_day, split, measure, since, until, translate("others")),
+                    ranges=RANGES, measure=measure, measures=MEASURES, split=split, whole=whole[:LISTED],
+                    more_sums=len(whole) > LISTED, rows=rows, more=more, chart=chart,
                     query={"days": days, "measure": measure, "split": split})
 
 
@@ -93,10 +96,13 @@ class Account(Mine):
             raise refuse("permission", "Your account is set by the operator.", code="role")
         wanted = self.text("acct")
         if wanted:
-            self.demand("accounts.write")
+            for permission in CHOOSES:
+                self.demand(permission)
             _, refusal = await self.attempt(stored_account(self.gateway.catalog, wanted))
+        elif self.acct:
+            raise refuse("permission", "You have an account already.", code="role")
         else:
-            made, refusal = await self.attempt(create_account(self.gateway.catalog, self.who.name))
+            made, refusal = await self.attempt(self.open_account(self.who.name))
             wanted = made["_id"] if made else ""
         if refusal is not None:
             await self._show(refusal)
@@ -109,7 +115,7 @@ class Account(Mine):
     async def _show(self, refusal=None) -> None:
         self.set_status(refusal.status if refusal else 200)
         self.render("my_account.html", title=self.locale.translate("Your account"), refusal=refusal,
-                    choose=self.who.may("accounts.write"))
+                    choose=all(map(self.who.may, CHOOSES)))
 
 
 def named(rows: list[dict[str, Any]], keys: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -18,9 +18,10 @@ class List(Page):
     permission = "accounts.read"
 
     async def get(self) -> None:
-        found = await self.ask(keys.list_keys(self.desk, keys.KeyQuery(q=self.text("q"), after=self.text("after"))))
+        query = keys.KeyQuery(acct=self.text("acct"), q=self.text("q"), after=self.text("after"))
+        found = await self.ask(keys.list_keys(self.desk, query))
         self.render("keys.html", title=self.locale.translate("Keys"), keys=found["keys"], more=found["next"],
-                    q=self.text("q"), show_account=True, now_ms=self.gateway.clock.now_ms())
+                    acct=query.acct, q=query.q, show_account=True, now_ms=self.gateway.clock.now_ms())
 
 
 class New(Page):
@@ -30,7 +31,7 @@ class New(Page):
     permission = "keys.write"
 
     async def get(self) -> None:
-        self._show(self.text("acct"), NEW)
+        self._show()
 
     async def post(self) -> None:
         form = Form(self)
@@ -40,15 +41,15 @@ class New(Page):
                         base_url=self.gateway.conf.base_url)
             return
         self.set_status(refusal.status)
-        self._show(form.text("acct"), {**NEW, "name": form.text("name"), "models": form.words("models")}, refusal)
+        self._show(refusal)
 
     async def _create(self, form: Form) -> dict[str, Any]:
         return await keys.create(self.desk,
                                  decode(keys.KeyBody, {"acct": form.text("acct"), **_fields(form)}, "the key"))
 
-    def _show(self, acct: str, key: dict[str, Any], refusal: Any = None) -> None:
-        self.render("key_new.html", title=self.locale.translate("New key"), acct=acct, one=key, refusal=refusal,
-                    exp=_date(key["exp_ms"]), slugs=sorted(self.gateway.snapshots.current.models))
+    def _show(self, refusal: Any = None) -> None:
+        self.render("key_new.html", title=self.locale.translate("New key"), acct=self.text("acct"), one=NEW,
+                    refusal=refusal, exp="", slugs=sorted(self.gateway.snapshots.current.models))
 
 
 class One(Page):

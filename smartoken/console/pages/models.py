@@ -11,6 +11,7 @@ from smartoken.errors import ConfigError
 from smartoken.strict import decode
 from smartoken.web.admin import models
 
+PAGE = 100
 TYPES = ("llm", "text2image", "text2video", "embedding", "speech", "transcription")
 PRICES = ("input_per_mtok", "output_per_mtok", "cache_read_per_mtok", "cache_write_per_mtok", "per_image", "per_mchar",
           "per_audio_second", "per_voice")
@@ -21,7 +22,7 @@ NEW = {"slug": "", "type": "llm", "owned_by": "", "title": "", "description": ""
 
 
 class List(Page):
-    """All models."""
+    """All models, a page at a time."""
 
     key = "models"
     permission = "catalog.read"
@@ -31,8 +32,10 @@ class List(Page):
         q, kind = self.text("q").casefold(), self.text("type")
         shown = [row for row in rows if q in f"{row['slug']} {row['title']} {row['owned_by']}".casefold()
                  and kind in ("", row["type"])]
-        self.render("models.html", title=self.locale.translate("Models"), rows=shown, total=len(rows), q=self.text("q"),
-                    kind=kind, types=TYPES)
+        after = self.text("after")
+        page = [row for row in shown if row["slug"] > after][:PAGE + 1]
+        self.render("models.html", title=self.locale.translate("Models"), rows=page[:PAGE], total=len(rows),
+                    more=page[PAGE - 1]["slug"] if len(page) > PAGE else "", q=self.text("q"), kind=kind, types=TYPES)
 
 
 class Edit(Page):
@@ -59,7 +62,7 @@ class Edit(Page):
             self.go(_url(saved["slug"]), "saved")
             return
         self.set_status(refusal.status)
-        self._show({**old, **fields}, {**_typed(form)}, not slug, refusal)
+        self._show({**old, **fields, "rev": form.number("rev")}, _typed(form), not slug, refusal)
 
     async def _save(self, form: Form, fields: dict[str, Any]) -> dict[str, Any]:
         body = decode(models.ModelBody, {"model": fields, "rev": form.number("rev"), "confirm": form.flag("confirm")},
@@ -69,7 +72,7 @@ class Edit(Page):
     def _show(self, model: dict[str, Any], prices: dict[str, Any], new: bool, refusal: Any = None) -> None:
         self.render("model.html", title=model["slug"] or self.locale.translate("New model"), model=model, prices=prices,
                     new=new, refusal=refusal, types=TYPES, examples=model.get("examples", []),
-                    settings=as_json(model["settings"]))
+                    settings=as_json(model["settings"]), now_at=_url(model["slug"]))
 
 
 class Check(Page):

@@ -36,10 +36,16 @@ class Keys(Mine):
         if len([key for key in await self.ask(self._keys()) if key["active"]]) >= MOST:
             await self._show(refuse("invalid_request", "You have a hundred keys; revoke one first."))
             return
+        # Ticked boxes, or words in one field. Without a refusal a slip of the pen would be a key for every model.
+        slugs = [word.strip() for given in self.get_arguments("models") for word in given.split(",") if word.strip()]
+        unknown = [slug for slug in slugs if slug not in gateway.snapshots.current.models]
+        if unknown:
+            await self._show(refuse("not_found", f"There is no model '{unknown[0]}'.", code="model_not_found"))
+            return
         exp_ms = gateway.clock.now_ms() + int(live) * DAY_MS if live else 0
         made, refusal = await self.attempt(issue_key(
             gateway.catalog, gateway.pepper, self.acct, name=self.text("name")[:100], exp_ms=exp_ms, rpm=int(rpm),
-            models=[slug for slug in self.get_arguments("models") if slug in gateway.snapshots.current.models]))
+            models=slugs))
         if refusal is not None:
             await self._show(refusal)
             return
@@ -59,6 +65,7 @@ class Keys(Mine):
         for key in keys:
             key["state"] = "revoked" if not key["active"] else "expired" if 0 < key["exp_ms"] <= now_ms else "active"
         self.render("my_keys.html", title=self.locale.translate("Keys"), refusal=refusal, shown=shown, keys=keys,
+                    ticked=self.get_arguments("models") if refusal else (),
                     lives=[(value, self.locale.translate(label)) for value, label in LIVES],
                     offers=shelf.offers(self.gateway.snapshots.current))
 

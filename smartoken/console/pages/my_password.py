@@ -18,7 +18,7 @@ class Password(Mine):
         if new != self.get_argument("again", "", strip=False):
             self._show(refuse("invalid_request", "The two passwords differ."))
             return
-        _, refusal = await self.attempt(people.proves(name, self.get_argument("old", "", strip=False), self.ip))
+        _, refusal = await self.attempt(people.proves(self.who, self.get_argument("old", "", strip=False)))
         changed = None
         if refusal is None:
             changed, refusal = await self.attempt(people.set_password(name, new))

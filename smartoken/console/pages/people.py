@@ -3,14 +3,14 @@
 from typing import Any
 
 from smartoken.console.form import Form
-from smartoken.console.page import SIGN_IN, Page
+from smartoken.console.page import SIGN_IN, Page, link
 from smartoken.domain.people import PERMISSIONS, ROLES
 from smartoken.strict import decode
 from smartoken.web.admin import people
 
 
 class People(Page):
-    """Everybody, and the form for somebody new."""
+    """A page of everybody, found by name or role, and the form for somebody new."""
 
     key = "people"
     permission = "people.write"
@@ -22,10 +22,14 @@ class People(Page):
         form = Form(self)
         _, refusal = await self.attempt(self._do(form))
         if refusal is None:
-            self.go("/console/people", "saved")
+            self.go(link("people", **self._where()), "password" if form.text("do") == "password" else "saved")
             return
         self.set_status(refusal.status)
         await self._show(refusal)
+
+    def _where(self) -> dict[str, str]:
+        """What the address looks for; the forms below have fields of their own."""
+        return {name: self.get_query_argument(name, "").strip() for name in ("q", "only", "after")}
 
     async def _do(self, form: Form) -> None:
         do, name = form.text("do"), form.text("name").lower()
@@ -44,9 +48,13 @@ class People(Page):
             await people.change(self.desk, name, decode(people.PersonChange, changes, "the person"))
 
     async def _show(self, refusal: Any = None) -> None:
-        rows = (await self.ask(people.list_people(self.desk)))["people"]
-        self.render("people.html", title=self.locale.translate("People"), rows=rows, roles=ROLES, refusal=refusal,
-                    permissions=PERMISSIONS, name=self.text("name") if refusal else "")
+        where = self._where()
+        only = where["only"] if where["only"] in ROLES else ""
+        found = await self.ask(people.list_people(self.desk, people.PeopleQuery(
+            q=where["q"], role=only, after=where["after"])))
+        more = link("people", **{**where, "after": found["next"]}) if found["next"] else ""
+        self.render("people.html", title=self.locale.translate("People"), rows=found["people"], more=more, q=where["q"],
+                    only=only, roles=ROLES, refusal=refusal, permissions=PERMISSIONS)
 
 
 class Me(Page):

@@ -13,10 +13,12 @@ from smartoken.errors import refuse
 # mode: (type of its models, path that it calls, label, icon)
 MODES = {"chat": ("llm", "Chat", "chat"), "images": ("text2image", "Images", "image"),
          "videos": ("text2video", "Video", "film"), "speech": ("speech", "Speech", "sound")}
+LISTED = 100                   # models in the page; the others are found by searching
 
 
 class Playground(Site):
-    """One page for each mode that something is sold for. Visitors see it, with the way in instead of the button."""
+    """One page for each mode that something is sold for. Visitors see it, with the way in instead of the button. htmx
+    asks it for the models of a mode that fit a search."""
 
     key = "playground"
 
@@ -31,10 +33,18 @@ class Playground(Site):
         mode = mode if mode in modes else next(iter(modes), "")
         acct = self.who.acct if self.who else ""
         balance = await self.ask(self.gateway.ledger.balance(acct)) if acct else None
+        wanted = wanted if wanted is not None and wanted in modes.get(mode, ()) else None
+        listed = modes.get(mode, [])[:LISTED]
+        if self.request.headers.get("HX-Target") == "f-model":
+            found = shelf.find({one.slug: one for one in modes.get(mode, ())}, q=self.text("q"))
+            self.render("playground_models.html", facts=facts, offers=found[:LISTED] or ([wanted] if wanted else listed),
+                        chosen=None)
+            return
         self.set_header("Content-Security-Policy", self.policy())
         self.render("playground.html", title=self.locale.translate("Playground"), modes=modes, mode=mode, MODES=MODES,
-                    chosen=wanted if wanted is not None and wanted in modes.get(mode, ()) else None, balance=balance,
-                    offers=modes.get(mode, []), facts=facts, acct=acct,
+                    chosen=wanted, balance=balance, facts=facts, acct=acct,
+                    offers=listed if wanted is None or wanted in listed else [wanted, *listed[1:]],
+                    more=len(modes.get(mode, [])) - len(listed),
                     way_in=url(SIGN_IN, next=self.request.uri) if self.who is None else "/account",
                     scripts=("markdown.js", "stream.js", "chat.js" if mode == "chat" else "studio.js"))
 

@@ -7,7 +7,6 @@ from smartoken.console import playkey
 from smartoken.console.pages.door import SignIn
 from smartoken.console.site import SIGN_IN, SIGN_UP, Mine, Site
 from smartoken.domain.money import usd_to_u
-from smartoken.engine.issue import create_account
 from smartoken.errors import Refusal, refuse
 from smartoken.ports import Want
 
@@ -62,7 +61,7 @@ class SignUp(Site):
             raise refuse("permission", "This gateway has no owner yet.", code="sign_up_closed")
         acct = f"acc-{secrets.token_hex(6)}"
         made = await gateway.people.add(name, "user", password, acct)
-        await create_account(gateway.catalog, name, id=acct)
+        await self.open_account(name, acct)
         credit_u = usd_to_u(gateway.conf.sign_up.credit_usd)
         if credit_u:
             await gateway.ledger.topup(acct, credit_u, f"signup:{acct}", "sign-up credit")

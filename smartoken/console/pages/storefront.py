@@ -3,7 +3,7 @@
 from typing import Any
 
 from smartoken.console.form import Form
-from smartoken.console.page import Page
+from smartoken.console.page import Page, link
 from smartoken.domain.documents import ListingDoc
 from smartoken.engine.catalogfile import WRITERS_OWN
 from smartoken.strict import decode
@@ -48,7 +48,7 @@ class Category(Page):
             self.go("/console/storefront", "saved")
             return
         self.set_status(refusal.status)
-        self._show({**old, **fields}, not slug, refusal)
+        self._show({**old, **fields, "rev": form.number("rev")}, not slug, refusal)
 
     async def _save(self, form: Form, fields: dict[str, Any]) -> None:
         body = decode(storefront.CategoryBody, {"category": fields, "rev": form.number("rev")}, "the category")
@@ -56,7 +56,7 @@ class Category(Page):
 
     def _show(self, row: dict[str, Any], new: bool, refusal: Any = None) -> None:
         self.render("storefront_edit.html", title=row["title"] or self.locale.translate("New category"), row=row,
-                    new=new, refusal=refusal, categories=None, models=())
+                    new=new, refusal=refusal, categories=None, models=(), now_at=link("storefront", "categories", row["slug"]))
 
 
 class Listing(Page):
@@ -86,7 +86,7 @@ class Listing(Page):
             self.go("/console/storefront", "saved")
             return
         self.set_status(refusal.status)
-        await self._show({**old, **fields}, not slug, refusal)
+        await self._show({**old, **fields, "rev": form.number("rev")}, not slug, refusal)
 
     async def _save(self, form: Form, fields: dict[str, Any]) -> None:
         body = decode(storefront.ListingBody, {"listing": fields, "rev": form.number("rev")}, "the listing")
@@ -97,7 +97,8 @@ class Listing(Page):
         sold = (await self.ask(models.list_models(self.desk)))["models"]
         self.render("storefront_edit.html", title=row["title"] or self.locale.translate("New listing"), row=row,
                     new=new, refusal=refusal, categories=[("", "…"), *((one["slug"], one["title"]) for one in shelves)],
-                    models=[("", "…"), *((one["slug"], one["slug"]) for one in sold)])
+                    models=[one["slug"] for one in sold],
+                    now_at=link("storefront", "listings", row["slug"]))
 
 
 def _fields(form: Form, slug: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from smartoken.console.differences import differences
 from smartoken.console.form import Form
 from smartoken.console.page import Page
 from smartoken.web.admin import audit, plugins, system
@@ -61,7 +62,7 @@ class Audit(Page):
         before = self.text("before")
         found = await self.ask(audit.page(self.desk, audit.AuditQuery(before=before if before.isdigit() else "")))
         self.render("audit.html", title=self.locale.translate("Audit log"),
-                    entries=[(entry, _changes(entry)) for entry in found["entries"]],
+                    entries=[(entry, differences(entry["before"], entry["after"])) for entry in found["entries"]],
                     more=found["next"])
 
 
@@ -88,17 +89,6 @@ def _given(form: Form, field: dict[str, Any]) -> Any:
     if kind == "integer":
         return form.number(name)
     return form.table(name) if kind == "json" else form.text(name)
-
-
-def _changes(entry: dict[str, Any]) -> list[tuple[str, str | None, str]]:
-    """(field, before, after) of a change, without what was and stays empty; before is None where nothing was."""
-    before, after = entry["before"], entry["after"]
-    named = [name for name in {**before, **after} if before.get(name) or after.get(name)]
-    return [(name, _shown(before[name]) if name in before else None, _shown(after.get(name, "–"))) for name in named]
-
-
-def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def routes(gateway) -> list[tuple]:

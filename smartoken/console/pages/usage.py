@@ -1,6 +1,5 @@
 """Usage: the chart and the sums, the rows, one request found by its trace id, exports."""
 
-import secrets
 from typing import Any
 
 from smartoken.console import charts
@@ -88,7 +87,7 @@ class One(Page):
             steps.append((attempt, 100 * at / total, max(0.6, 100 * attempt["ms"] / total)))
             at += attempt["ms"]
         self.render("request.html", title=self.locale.translate("Request"), row=row, steps=steps, refusal=wrong,
-                    op=f"console-{secrets.token_hex(8)}")
+                    op=self.op(wrong))
 
 
 class Export(Page):

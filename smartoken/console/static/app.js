@@ -84,6 +84,7 @@
     const options = {
       width: box.clientWidth, height: box.clientHeight, padding: [12, 8, 0, 0],
       cursor: { points: { size: 7 }, y: false }, legend: { show: false },
+      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "UTC"),     // days are UTC's: marks stand at its midnights
       scales: { x: { time: true, range: (_, low, high) => [low - 43200, high + 43200] }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.08 : 1] } },
       axes: [
         { stroke: ink, grid: { show: false }, ticks: { show: false }, space: 64, size: 32, font: "12px system-ui",

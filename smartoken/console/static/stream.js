@@ -22,6 +22,7 @@ window.play = (() => {
     spent_u += amount_u;
     document.getElementById("session-cost").textContent = usd(spent_u);
   };
+  model.addEventListener("htmx:afterSwap", () => model.dispatchEvent(new Event("change")));    // what a search found
   const facts = () => JSON.parse(model.selectedOptions[0].dataset.facts);
 
   class Refused extends Error {

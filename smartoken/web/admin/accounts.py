@@ -7,10 +7,12 @@ from pydantic import BeforeValidator, Field
 from smartoken.domain.documents import AccountDoc, Count, Name, from_store
 from smartoken.domain.money import show_u, usd_to_u
 from smartoken.domain.pricing import Micro
+from smartoken.engine.changes import Conflict
 from smartoken.engine.issue import create_account
 from smartoken.engine.ledger import Balance, balance_of
+from smartoken.engine.newest import newest
 from smartoken.errors import Refusal, refuse
-from smartoken.strict import Strict, decode
+from smartoken.strict import Strict, decode, worded
 from smartoken.web.admin.desk import Desk, missing
 from smartoken.web.admin.operation import Operation
 
@@ -23,7 +25,7 @@ def _signed(value: Any) -> Any:
 
 
 Amount = Annotated[int, BeforeValidator(_signed), Field(strict=True)]
-Op = Annotated[str, Field(min_length=1, max_length=120, pattern=r"^[\x21-\x7e]+$")]
+Op = Annotated[str, Field(min_length=1, max_length=120, pattern=worded(r"^[\x21-\x7e]+$", "plain letters, digits and signs, no spaces"))]
 Note = Annotated[str, Field(max_length=500)]
 
 
@@ -81,8 +83,7 @@ async def list_accounts(desk: Desk, query: AccountQuery) -> dict[str, Any]:
     """A page of accounts by id, with balances for those who may see money; `next` is the `after` of the next page."""
     store = desk.gateway.store
     if query.q:
-        found = await _search(store, query.q)
-        more = ""
+        found, more = await _search(store, query.q, query.after)
     else:
         found = await store.find("accounts", after=query.after, limit=PAGE + 1)
         more = found[PAGE - 1]["_id"] if len(found) > PAGE else ""
@@ -90,16 +91,19 @@ async def list_accounts(desk: Desk, query: AccountQuery) -> dict[str, Any]:
     return {"accounts": rows, "next": more}
 
 
-async def _search(store: Any, q: str) -> list[dict[str, Any]]:
-    """Ids that begin so, then names that contain it: over at most SCANNED accounts."""
-    wanted, found, after = q.casefold(), [], ""
+async def _search(store: Any, q: str, after: str) -> tuple[list[dict[str, Any]], str]:
+    """(those after `after` whose id begins so or whose name contains it, by id; the `after` to go on from, '' at the
+    end). At most PAGE of them, and of at most SCANNED accounts: there may be more of them behind a short page."""
+    wanted, found = q.casefold(), []
     for _ in range(SCANNED // 1000):
         page = await store.find("accounts", after=after, limit=1000)
         found += [one for one in page if one["_id"].casefold().startswith(wanted) or wanted in one["name"].casefold()]
-        if len(page) < 1000 or len(found) >= PAGE:
-            break
+        if len(found) > PAGE:
+            return found[:PAGE], found[PAGE - 1]["_id"]
+        if len(page) < 1000:
+            return found, ""
         after = page[-1]["_id"]
-    return found[:PAGE]
+    return found, after
 
 
 async def get_account(desk: Desk, id: str) -> dict[str, Any]:
@@ -108,6 +112,9 @@ async def get_account(desk: Desk, id: str) -> dict[str, Any]:
 
 
 async def create(desk: Desk, body: AccountBody) -> dict[str, Any]:
+    """An overdraft is money lent: refusals 403 without `money.write`, 401 `prove_again` (see POST /me/proof)."""
+    if body.overdraft_u:
+        _lends(desk)
     if body.id:
         decode(_Id, {"id": body.id}, "the new account")
     fields = body.model_dump(exclude={"name", "id"})
@@ -121,12 +128,22 @@ class _Id(Strict):
 
 
 async def change(desk: Desk, id: str, body: AccountChange) -> dict[str, Any]:
+    """Another overdraft takes what it takes to make an account with one."""
     old = await _stored(desk, id)
+    if body.overdraft_u is not None and body.overdraft_u != old.get("overdraft_u", 0):
+        _lends(desk)
+    if body.rev != old["rev"]:
+        raise Conflict(f"accounts '{id}' is at revision {old['rev']}, not {body.rev}; read it again")
     fields = body.model_dump(exclude={"rev"}, exclude_none=True)
     doc = decode(AccountDoc, {**from_store(AccountDoc, old).model_dump(), **fields}, "the account")
     new = await desk.gateway.catalog.put("accounts", doc, body.rev)
     await desk.audit("accounts.change", f"accounts/{id}", old, new)
     return await _row(desk, new)
+
+
+def _lends(desk: Desk) -> None:
+    desk.demand("money.write")
+    desk.proved()
 
 
 async def topup(desk: Desk, id: str, body: TopupBody) -> dict[str, Any]:
@@ -163,14 +180,12 @@ async def adjust(desk: Desk, id: str, body: AdjustBody) -> dict[str, Any]:
 async def books(desk: Desk, id: str, query: BooksQuery) -> dict[str, Any]:
     """The account's chain, newest first: what each entry did, and the balance after it."""
     await _stored(desk, id)
-    head = await desk.gateway.store.head(id)
-    top = int(query.before or 0) or (head.seq + 1 if head else 1)
-    entries = await desk.gateway.store.entries(id, after=max(0, top - 1 - PAGE), limit=PAGE)
+    entries = await newest(desk.gateway.store, id, int(query.before or 0), PAGE + 1)
     rows = [{"seq": entry.seq, "kind": entry.kind, "op": entry.op, "at_ms": entry.at_ms, "node": entry.node,
              "amount_u": entry.delta.get("u") if type(entry.delta.get("u")) is int else None,
              "note": entry.delta.get("note", ""), "balance_u": balance_of(entry).balance_u}
-            for entry in reversed(entries) if entry.seq < top]
-    return {"entries": rows, "next": rows[-1]["seq"] if rows and rows[-1]["seq"] > 1 else 0}
+            for entry in entries[:PAGE]]
+    return {"entries": rows, "next": rows[-1]["seq"] if len(entries) > PAGE else 0}
 
 
 def _same(entry: Any, body: TopupBody) -> None:

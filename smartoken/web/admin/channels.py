@@ -6,7 +6,11 @@ from pydantic import Field
 
 from smartoken.domain.documents import SEALED, ChannelDoc, from_store
 from smartoken.engine import figures
+from smartoken.engine.audit import MASK, URLS
+from smartoken.engine.changes import Conflict
 from smartoken.engine.probe import probe
+from smartoken.errors import refuse
+from smartoken.secrets import is_ours
 from smartoken.strict import Strict, decode
 from smartoken.web.admin.desk import Desk, missing
 from smartoken.web.admin.operation import Operation
@@ -39,18 +43,59 @@ async def get_channel(desk: Desk, name: str) -> dict[str, Any]:
 
 
 async def put_channel(desk: Desk, name: str, body: ChannelBody) -> dict[str, Any]:
-    """Refusal 401 `prove_again` for another credential: see POST /me/proof."""
-    if body.credential is not None:
-        desk.proved()
+    """Refusals: 401 `prove_again` for another credential, proxy or settings (see POST /me/proof); 400
+    `credential_again` where the credential that is there would be shown to somebody else."""
     catalog = desk.gateway.catalog
     old = await catalog.get("channels", name)
-    kept = (old or {}).get("credential", "")
-    doc = decode(ChannelDoc, {**body.channel, "name": name,
-                              "credential": kept if body.credential is None else body.credential}, "the channel")
+    if body.rev != (old["rev"] if old else 0):
+        raise Conflict(f"channels '{name}' is not at revision {body.rev}; read it again")
+    was = from_store(ChannelDoc, old) if old else ChannelDoc(name=name, provider="none")
+    doc = decode(ChannelDoc, {**body.channel, **_unmasked(desk.gateway, body.channel, was), "name": name,
+                              "credential": was.credential if body.credential is None else body.credential},
+                 "the channel")
+    if body.credential is not None or (doc.proxy, doc.settings) != (was.proxy, was.settings):
+        desk.proved()
+    _guarded(desk.gateway, doc, was, again=body.credential is not None)
     new = await catalog.put("channels", doc, body.rev)
     await desk.audit("channels.put", f"channels/{name}", old, new)
     await desk.renew()
     return await get_channel(desk, name)
+
+
+def _unmasked(gateway: Any, channel: dict[str, Any], was: ChannelDoc) -> dict[str, str]:
+    """URLs that came back as they were shown, with the user and password that they have."""
+    found = {}
+    for field in sorted(URLS):
+        given, kept = channel.get(field), getattr(was, field)
+        if not isinstance(given, str) or f"://{MASK}" not in given:
+            continue
+        if given.rstrip("/") != gateway.audit.masked(kept):
+            raise refuse("invalid_request", "The user and password in this URL are masked; write them again with "
+                         "another one.", code="masked", param=field)
+        found[field] = kept
+    return found
+
+
+def _guarded(gateway: Any, doc: ChannelDoc, was: ChannelDoc, again: bool) -> None:
+    """A credential only ever goes in, so nobody may have it sent to a server of theirs either: whoever lets somebody
+    else see the one that is there types it `again`. And the gateway's own secrets are nobody's credential."""
+    if was.credential and not again and _seen_by(gateway, doc) != _seen_by(gateway, was):
+        raise refuse("invalid_request", "Another provider, base URL or proxy would be shown the credential that is "
+                     "there; give the credential again, too.", code="credential_again", param="credential")
+    conf = gateway.conf
+    own = (conf.secrets.key_ring, conf.secrets.pepper, conf.money.topup_secret)
+    if again and is_ours(doc.credential, conf.data_folder, own):
+        raise refuse("invalid_request", "This reference leads to a secret of the gateway itself; a credential stands "
+                     "in a variable or a file of its own, outside the data folder.", code="own_secret",
+                     param="credential")
+
+
+def _seen_by(gateway: Any, doc: ChannelDoc) -> tuple[str, str, str]:
+    """Who is shown a channel's credential; a proxy only where nothing is known to be within TLS."""
+    provider = gateway.registry.providers.get(doc.provider)
+    url = doc.base_url or (provider.base_url if provider is not None else "")
+    hidden = isinstance(url, str) and url.startswith("https://")
+    return doc.provider, doc.base_url, "" if hidden else doc.proxy
 
 
 async def remove_channel(desk: Desk, name: str) -> None:
@@ -119,10 +164,13 @@ async def _stored(desk: Desk, name: str) -> dict[str, Any]:
 
 
 def _shown(desk: Desk, stored: dict[str, Any], live: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """What the operator pays there is for those who may see money; a password in a URL for nobody."""
     doc = from_store(ChannelDoc, stored)
+    fields = doc.model_dump(mode="json") | ({} if desk.sees_money else {"costs": {}})
+    fields |= {field: desk.gateway.audit.masked(fields[field]) for field in URLS}
     name, sealed = doc.name, doc.credential.startswith(SEALED)
     compiled = desk.gateway.snapshots.current.channels.get(name)
-    return {**doc.model_dump(mode="json"), "rev": stored["rev"],
+    return {**fields, "rev": stored["rev"],
             "credential": f"sealed ({desk.gateway.audit.fingerprint(doc.credential)})" if sealed else doc.credential,
             "wires": sorted(compiled.wires) if compiled else [], "live": live.get(name, _blank()),
             "problems": [problem.what for problem in desk.gateway.snapshots.problems

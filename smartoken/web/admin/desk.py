@@ -23,6 +23,10 @@ class Desk:
     def sees_money(self) -> bool:
         return self.who.may("money.read")
 
+    def demand(self, permission: str) -> None:
+        """Refusal 403 for a part of an operation that takes more than the operation itself."""
+        self.who.demand(permission)
+
     async def audit(self, action: str, target: str, before: Mapping[str, Any] | None = None,
                     after: Mapping[str, Any] | None = None, note: str = "") -> None:
         """Write down a change that was just made."""
@@ -34,8 +38,7 @@ class Desk:
 
     async def proves(self, password: str) -> None:
         """The password again, for what moves money or secrets. Refusal 401."""
-        await self.gateway.people.proves(self.who.name, password, self.ip)
-
+        await self.gateway.people.proves(self.who, password)
 
     def proved(self) -> None:
         """Refusal 401 unless the password was typed lately: for what puts money or secrets in."""
@@ -46,7 +49,7 @@ class Desk:
 
 def unsound(error: ConfigError) -> Refusal:
     """What somebody wrote is not sound: told in the sentence that the CLI would print."""
-    text = str(error).split(": ", 1)[-1]
+    text = "\n".join(line.split(": ", 1)[-1] for line in str(error).split("\n"))    # without where it stood
     return refuse("invalid_request", text[:1].upper() + text[1:], code="unsound")
 
 

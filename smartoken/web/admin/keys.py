@@ -46,7 +46,8 @@ class KeyQuery(Strict):
 
 
 async def list_keys(desk: Desk, query: KeyQuery) -> dict[str, Any]:
-    """A page of keys, without their text."""
+    """A page of keys, without their text. `next` is a key's digest: nothing here or at the door takes one, and what it
+    is made of, the key and the pepper, has 190 bits that nobody can guess."""
     where: dict[str, str | int] = {}
     if query.acct:
         where["acct"] = query.acct

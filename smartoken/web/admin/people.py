@@ -1,6 +1,7 @@
 """People who sign in, their sessions, and one's own password and second factor."""
 
-from typing import Annotated, Any
+import asyncio
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -10,8 +11,17 @@ from smartoken.strict import Strict
 from smartoken.web.admin.desk import Desk
 from smartoken.web.admin.operation import Operation
 
+PAGE = 50
 SECRET = frozenset({"_id", "rev", "password", "totp", "totp_step"})
 Password = Annotated[str, Field(max_length=1024)]
+
+
+class PeopleQuery(Strict):
+    """`q`: the beginning of a name. `role`: of one role. `after`: `next` of the page before."""
+
+    q: str = ""
+    role: Role | Literal[""] = ""
+    after: str = ""
 
 
 class PersonBody(Strict):
@@ -49,10 +59,14 @@ class OwnFactor(Strict):
     password: Password = ""
 
 
-async def list_people(desk: Desk) -> dict[str, Any]:
-    """Everybody who may sign in."""
+async def list_people(desk: Desk, query: PeopleQuery) -> dict[str, Any]:
+    """A page of those who may sign in, by name; `next` is the `after` of the next page."""
     people = desk.gateway.people
-    return {"people": [{**_row(one), "sessions": len(await people.sessions(one["_id"]))} for one in await people.all()]}
+    found = await people.page(query.q.strip().lower(), query.role, query.after, PAGE + 1)
+    shown = found[:PAGE]
+    sessions = await asyncio.gather(*(people.sessions(one["_id"]) for one in shown))
+    return {"people": [{**_row(one), "sessions": len(some)} for one, some in zip(shown, sessions, strict=True)],
+            "next": shown[-1]["_id"] if len(found) > PAGE else ""}
 
 
 async def add(desk: Desk, body: PersonBody) -> dict[str, Any]:
@@ -67,10 +81,8 @@ async def change(desk: Desk, name: str, body: PersonChange) -> dict[str, Any]:
     fields = body.model_dump(exclude_none=True, include={"role", "active"})
     if body.second_factor is False:
         fields |= {"totp": "", "totp_step": 0}
-    old, new = await people.change(name, **fields)
-    if body.password is not None:
-        _, new = await people.set_password(name, body.password)
-    elif fields:
+    old, new = await people.change(name, body.password, **fields)
+    if fields or body.password is not None:
         await people.revoke_all(name)
     await desk.audit("people.change", f"people/{name}", old, new, "new password" if body.password is not None else "")
     return _row(new)
@@ -99,7 +111,7 @@ async def end_own_session(desk: Desk, id: str) -> None:
 
 async def prove(desk: Desk, body: Proof) -> None:
     """For ten minutes this session may then put money and secrets in."""
-    await desk.gateway.people.prove(desk.who, body.password, desk.ip)
+    await desk.gateway.people.prove(desk.who, body.password)
 
 
 async def own_password(desk: Desk, body: OwnPassword) -> None:
@@ -128,7 +140,7 @@ def _row(stored: dict[str, Any]) -> dict[str, Any]:
 
 
 OPERATIONS = [
-    Operation("GET", "/people", "people.write", "Everybody who may sign in", list_people),
+    Operation("GET", "/people", "people.write", "Who may sign in", list_people, query=PeopleQuery),
     Operation("POST", "/people", "people.write", "Let somebody sign in", add, PersonBody, status=201),
     Operation("PATCH", "/people/{name}", "people.write", "Change a role, a password; switch somebody off", change,
               PersonChange),

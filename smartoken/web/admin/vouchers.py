@@ -46,7 +46,8 @@ async def create(desk: Desk, body: VoucherBody) -> dict[str, Any]:
 
 
 async def list_vouchers(desk: Desk, query: VoucherQuery) -> dict[str, Any]:
-    """A page of vouchers, without their codes, each with how often it was redeemed."""
+    """A page of vouchers, without their codes, each with how often it was redeemed. `next` is a voucher's digest, of a
+    code of 95 random bits and the pepper: as little use as a key's."""
     gateway = desk.gateway
     found = await gateway.store.find("vouchers", {"batch": query.batch} if query.batch else None, after=query.after,
                                      limit=PAGE + 1)

@@ -20,7 +20,7 @@ from tornado.web import stream_request_body
 from smartoken.domain.job import DONE, Job
 from smartoken.engine import generate, making
 from smartoken.engine.generate import Order, refusal_of
-from smartoken.engine.idempotency import key_of
+from smartoken.engine.idempotency import key_of, same_of
 from smartoken.errors import MediaAway, Refusal, StoreAway, refuse
 from smartoken.plugin.types import JobDoor, JobWire
 from smartoken.web.answers import refusal_body
@@ -140,11 +140,12 @@ class Collection(JobHandler):
     def _order(self) -> Order:
         body = b"".join(self._parts)
         key, account = self.caller
-        ask = self.door.peek(body, self.request.headers.get("Content-Type", ""))
+        content_type = self.request.headers.get("Content-Type", "")
+        ask = self.door.peek(body, content_type)
         pin = self.get_query_argument("channel", None)
         show_cost = key.show_cost or self.get_query_argument("cost", "") in ("1", "true")
-        return Order(self.rid, key, account, self.wire.kind, self.wire.name, self.door.path, ask, body, pin,
-                     self._repeat(), show_cost)
+        return Order(self.rid, key, account, self.wire.kind, self.wire.name, self.door.path, ask,
+                     same_of(ask, body, content_type), pin, self._repeat(), show_cost)
 
     def _repeat(self) -> str:
         """The call's Idempotency-Key, '' without one; Refusal 400."""

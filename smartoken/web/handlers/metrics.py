@@ -18,11 +18,11 @@ class MetricsHandler(ApiHandler):
     def initialize(self, gateway) -> None:
         self.gateway = gateway
 
-    def get(self) -> None:
+    async def get(self) -> None:
         if not ipaddress.ip_address(self.request.remote_ip or "0.0.0.0").is_loopback:
             raise refuse("permission", "Metrics are answered on this machine only.", code="local_only")
         self.set_header("Content-Type", CONTENT_TYPE_LATEST)
-        self.finish(self.gateway.metrics.page(self.gateway))
+        self.finish(await self.gateway.metrics.page(self.gateway))
 
 
 def routes(gateway) -> list:

@@ -6,7 +6,6 @@
 """
 
 import asyncio
-import hashlib
 from typing import Any
 
 import msgspec
@@ -14,6 +13,7 @@ from tornado.web import stream_request_body
 
 from smartoken.domain.money import ceil_u
 from smartoken.engine.generate import Order
+from smartoken.engine.idempotency import same_of
 from smartoken.engine.voices import CONSENT_MAX, PATH, SAMPLE_MAX, WIRE, Voice, checked
 from smartoken.errors import MediaAway, Refusal, StoreAway, refuse
 from smartoken.plugin.types import Ask, Part
@@ -122,8 +122,7 @@ class Collection(VoicesHandler):
 
     def _order(self, ask: Ask) -> Order:
         key, account = self.caller
-        sample = ask.files[0].data if ask.files else b""
-        same = msgspec.json.encode([ask.slug, *ask.fields.values(), hashlib.sha256(sample).hexdigest()])
+        same = same_of(ask, b"", self.request.headers.get("Content-Type", ""))
         return Order(self.rid, key, account, "voice", "openai.voices", PATH, ask, same,
                      repeat=self.request.headers.get("Idempotency-Key", ""),
                      show_cost=key.show_cost or self.get_query_argument("cost", "") in ("1", "true"))

@@ -1,4 +1,4 @@
-"""Every other address below /console: says that nothing is there. The last file by name, so the last to be asked."""
+"""Every other address below /console: says that nothing is there. The last row, after the plugins' pages."""
 
 from smartoken.console.page import Page
 from smartoken.errors import refuse
