@@ -331,6 +331,8 @@ class Call:
         if failure is not None:
             attempts.failed(self, meaning_of(self.route.channel.provider, 200, failure), failure)
             return
+        if usage is not None and not settle.believable(self.model, self.ask, usage):
+            counted = counted or -(-len(data) // 4)     # a wire counts only where nothing was reported
         now_us = self.gateway.clock.mono_us()
         self.gateway.health.succeeded(self.route, self.health, now_us, now_us - self.attempt_us)
         self.attempted("ok", usage)

@@ -9,8 +9,11 @@
 | cut     | the client left, or the money ended              | reported, else the prompt and what was delivered |
 | refused | an upstream's 4xx about the request itself       | nothing                                          |
 | failed  | every channel failed                             | nothing                                          |
+
+A report that no answer of the model can have is none: what was counted is charged, and the record's note says so.
 """
 
+import logging
 from typing import Any
 
 from smartoken.domain.price import token_cost_p, tools_cost_p
@@ -18,8 +21,12 @@ from smartoken.domain.usage import COUNTED, NONE, Usage, UsageRecord
 from smartoken.engine.admission import give_back
 from smartoken.engine.journal import OpenFrame
 
+log = logging.getLogger(__name__)
+
 FREE = frozenset({"refused", "failed"})
 INSURED = frozenset({"ok", "broken"})
+UNBELIEVED = "usage_not_believed"
+OWN_ROUNDS = 16          # times that an upstream's own tools may make it read the context and write anew in one answer
 
 
 def begin(call: Any) -> int:
@@ -41,6 +48,10 @@ def finish(call: Any, status: str, usage: Usage | None, counted: int, http_statu
     call.done = True
     gateway = call.gateway
     estimate = gateway.estimate(call.model.slug)
+    if usage is not None and not believable(call.model, call.ask, usage):
+        log.warning("%s: channel %s reported a usage beyond what %s can do: %s", call.rid,
+                    call.route.channel.name if call.route is not None else "", call.model.slug, usage)
+        usage, note = None, note or UNBELIEVED
     if status in FREE or call.ask.free:
         usage = Usage(source=NONE)
     elif usage is None:
@@ -85,3 +96,14 @@ def finish(call: Any, status: str, usage: Usage | None, counted: int, http_statu
     gateway.access.call(record)
     gateway.metrics.call(record)
     return cost_p
+
+
+def believable(model: Any, ask: Any, usage: Usage) -> bool:
+    """Whether an answer of the model can have used so much: each choice reads and writes the context at most, and writes
+    no more than the model's `max_output`. One that lists no context, or writes no text, is believed."""
+    if not model.context_length or model.type != "llm":
+        return True
+    times = ask.choices * (OWN_ROUNDS if "tools" in ask.fields else 1)
+    output = min(model.max_output or model.context_length, model.context_length)
+    return (usage.output <= output * times
+            and usage.input + usage.cache_read + usage.cache_write <= model.context_length * times)

@@ -41,7 +41,7 @@ class Play:
     framing: str = ""            # chunked, length or close; default by the answer
     length: int = 0              # added to the true Content-Length
     # usage
-    usage: str = ""              # missing, zero, negative, huge, float, bool, twice
+    usage: str = ""              # missing, zero, negative, high, huge, float, bool, twice
     usage_at: str = "asked"      # asked (own chunk, if asked for), always (own chunk), finish, every (chunk)
     input: int = -1              # prompt tokens in all; default: a quarter of the bytes of the messages
     cached: int = -1             # of them from the cache; default: half when the body has prompt_cache_key, else 0
@@ -101,6 +101,7 @@ PLAYS: dict[str, dict] = {
     "no_usage": {"usage": "missing"},
     "usage_zero": {"usage": "zero"},
     "usage_negative": {"usage": "negative"},
+    "usage_high": {"usage": "high"},
     "usage_huge": {"usage": "huge"},
     "usage_float": {"usage": "float"},
     "usage_bool": {"usage": "bool"},

@@ -27,8 +27,8 @@ def usage_numbers(usage: dict, how: str) -> dict | None:
         return usage
     if how == "missing":
         return None
-    change = {"zero": lambda n: 0, "negative": lambda n: -n - 1, "huge": lambda n: 10**18, "float": lambda n: n + 0.5,
-              "bool": lambda n: True}[how]
+    change = {"zero": lambda n: 0, "negative": lambda n: -n - 1, "high": lambda n: 50_000_000, "huge": lambda n: 10**18,
+              "float": lambda n: n + 0.5, "bool": lambda n: True}[how]
     return {name: usage_numbers(value, how) if isinstance(value, dict) else change(value)
             for name, value in usage.items()}
 

@@ -46,7 +46,7 @@ def test_a_client_that_leaves_before_the_first_byte_is_charged_once(gateway, ups
 
 # play: where the usage charged comes from
 USAGES = {"ok": "reported", "usage_zero": "reported", "usage_twice": "reported", "usage_negative": "counted",
-          "usage_huge": "counted", "usage_float": "counted", "usage_bool": "counted", "no_usage": "counted"}
+          "usage_high": "counted", "usage_huge": "counted", "usage_float": "counted", "usage_bool": "counted", "no_usage": "counted"}
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +68,4 @@ def test_a_usage_that_cannot_be_is_replaced_by_our_count(gateway, told, play, st
     else:
         assert 0 < record.usage.output <= 20 and record.usage.input > 0
     assert record.cost_p == token_cost_p(PRICE, record.usage)
+    assert (record.note == "usage_not_believed") == (play == "usage_high")
