@@ -26,13 +26,13 @@ def test_shelves_are_written_shown_and_hidden(console, owner):
     assert (made["rev"], made["active"]) == (1, True)
     thing = {"slug": "thing", "category": "shelf", "model": "sold", "title": "A thing"}
     assert ok(owner.api("PUT", "/listings/thing", {"listing": thing, "rev": 0}))["created"] > 0
-    until(lambda: slugs(console, "listings") == ["thing"] and slugs(console, "categories") == ["shelf"], "the listing")
-    assert [row["shown"] for row in ok(owner.api("GET", "/storefront"))["listings"]] == [True]
+    until(lambda: "thing" in slugs(console, "listings") and "shelf" in slugs(console, "categories"), "the listing")
+    assert [row["shown"] for row in ok(owner.api("GET", "/storefront"))["listings"] if row["slug"] == "thing"] == [True]
     assert owner.api("PUT", "/listings/thing", {"listing": thing, "rev": 0}).status_code == 409
     assert owner.api("PUT", "/listings/other", {"listing": thing, "rev": 0}).status_code == 400
     assert owner.api("PUT", "/listings/thing", {"listing": {**thing, "price": 1}, "rev": 1}).status_code == 400
     ok(owner.api("PUT", "/categories/shelf", {"category": {**shelf, "active": False}, "rev": 1}))
-    until(lambda: slugs(console, "listings") == [] and console.get(f"{SHOP}/listings/thing")[0] == 404, "its hiding")
+    until(lambda: "thing" not in slugs(console, "listings") and console.get(f"{SHOP}/listings/thing")[0] == 404, "its hiding")
     assert owner.api("DELETE", "/listings/thing").status_code == 204
     assert owner.api("DELETE", "/listings/thing").status_code == 404
     assert owner.api("DELETE", "/categories/shelf").status_code == 204
