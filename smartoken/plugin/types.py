@@ -52,7 +52,6 @@ class Provider:
     slug: str
     base_url: str | Callable[[], str] = ""
     auth: Callable[[str], Headers] = bearer
-    wire_auth: Mapping[str, Callable[[str], Headers]] = field(default_factory=dict)
     speaks: Mapping[str, str] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)
     headers: Headers = ()
@@ -66,6 +65,7 @@ class Provider:
     docs: str = ""
     makers: Mapping[str, "Maker"] = field(default_factory=dict)
     voices: "VoiceMaker | None" = None
+    wire_auth: Mapping[str, Callable[[str], Headers]] = field(default_factory=dict)
 
 
 class Part(msgspec.Struct, frozen=True):
