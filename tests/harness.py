@@ -14,15 +14,18 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from smartoken.adapters.sqlite import open_sqlite
 from smartoken.cli._books import open_store
 from smartoken.conf import load
 from smartoken.domain.money import P_PER_U, usd_to_u
 from smartoken.domain.price import Price, token_cost_p
 from smartoken.domain.usage import Usage, UsageRecord
+from smartoken.ports import Store
 from smartoken.testing.counts import Line
 
 COMMAND = str(Path(sys.executable).with_name("smartoken"))
@@ -252,6 +255,17 @@ class Gateway:
             finally:
                 await store.close()
         return asyncio.run(read())
+
+    def in_sqlite(self, work: Callable[[Store], Awaitable[Any]]) -> Any:
+        """What `work(store)` gives, on the SQLite file of the gateway, past whatever stands before it."""
+        async def run() -> Any:
+            store = open_sqlite(f"sqlite:///{self.folder}/var/smartoken.db")
+            await store.open()
+            try:
+                return await work(store)
+            finally:
+                await store.close()
+        return asyncio.run(run())
 
     def record(self, rid: str) -> UsageRecord:
         """The record of one request, waited for: records come to the store in batches, every two seconds or so."""

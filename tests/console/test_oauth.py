@@ -1,11 +1,9 @@
 """Accounts that sign in: the admin API over two workers, the pretend issuer and its backend."""
 
-import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from smartoken.adapters.sqlite import open_sqlite
 from smartoken.testing.issuer import ACCOUNT, CODE, SEAL, Issuer, limits
 from tests.console.kit import PASSWORD, Person
 from tests.console.test_admin_api import ok, refused
@@ -59,14 +57,7 @@ def signed_in(owner: Person, issuer: Issuer) -> dict:
 
 def in_store(gateway: Gateway, work):
     """What `work(store)` gives, with the gateway's store."""
-    async def main():
-        store = open_sqlite(f"sqlite:///{gateway.folder}/var/smartoken.db")
-        await store.open()
-        try:
-            return await work(store)
-        finally:
-            await store.close()
-    return asyncio.run(main())
+    return gateway.in_sqlite(work)
 
 
 def said(gateway: Gateway, key: str, items, **fields):

@@ -1,11 +1,9 @@
 """A gateway whose store fails as a test says, call by call (faulty/faulty.py)."""
 
-import asyncio
 import json
 import os
 from pathlib import Path
 
-from smartoken.adapters.sqlite import open_sqlite
 from tests.harness import Gateway, until
 
 PLUGINS = f"[plugins]\nenabled = ['*', 'faulty']\npaths = ['{Path(__file__).parent / 'faulty'}']\n"
@@ -37,11 +35,4 @@ def until_met(gateway: Gateway, call: str, times: int = 1) -> None:
 
 def in_store(gateway: Gateway, work):
     """What `work(store)` gives, past all faults."""
-    async def run():
-        store = open_sqlite(f"sqlite:///{gateway.folder}/var/smartoken.db")
-        await store.open()
-        try:
-            return await work(store)
-        finally:
-            await store.close()
-    return asyncio.run(run())
+    return gateway.in_sqlite(work)

@@ -1,13 +1,11 @@
 """Catalog tables and calls for the journeys of long work: pictures and films, a channel per behaviour."""
 
-import asyncio
 import json
 import subprocess
 import urllib.error
 import urllib.request
 
 from smartoken.adapters.clock import SystemClock
-from smartoken.adapters.sqlite import open_sqlite
 from smartoken.domain import job as states
 from smartoken.domain.job import Job, from_store
 from smartoken.engine.ledger import Ledger
@@ -84,14 +82,7 @@ def probe(data: bytes, folder) -> list[str]:
 
 def _read(gateway, work):
     """What `work(store)` reads from the gateway's store."""
-    async def run():
-        store = open_sqlite(f"sqlite:///{gateway.folder}/var/smartoken.db")
-        await store.open()
-        try:
-            return await work(store)
-        finally:
-            await store.close()
-    return asyncio.run(run())
+    return gateway.in_sqlite(work)
 
 
 def balance(gateway, client):
