@@ -28,6 +28,7 @@ from smartoken.engine.auth import Keys, check_pepper
 from smartoken.engine.beside import beside, kept
 from smartoken.engine.changes import Catalog
 from smartoken.engine.gateway import Gateway
+from smartoken.engine.heap import trim_now_and_then
 from smartoken.engine.idempotency import KeyedCalls
 from smartoken.engine.jobs import Jobs
 from smartoken.engine.journal import Journal
@@ -152,7 +153,7 @@ async def open_gateway(conf: Conf, index: int, host: Host, stack: contextlib.Asy
     stack.push_async_callback(gateway.jobs.close)
     reaper = Reaper(store, ledger, leases, name, clock, (gateway.vouchers.finish, gateway.keyed.sweep, Pruner(store, ledger, clock).some))
     for work in (leases.run, shipper.run, reaper.beats, reaper.run, partial(orphans, root, journal, store, ledger, tell),
-                 partial(measure, gateway), watch_lag, partial(figures.tell, gateway)):
+                 partial(measure, gateway), watch_lag, partial(figures.tell, gateway), trim_now_and_then):
         stack.push_async_callback(ended, asyncio.create_task(kept(work)))
     return gateway
 
