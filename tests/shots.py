@@ -56,7 +56,7 @@ def fill(gateway: Gateway, upstream: UpstreamProcess, owner: Person) -> dict[str
                     known.setdefault("rid", headers["x-request-id"])
         known |= {"acct": acct, "kid": key["kid"], "key": key["key"]}
     owner.form("/account", acct=known["acct"])
-    owner.api("POST", "/vouchers", {"face_u": "5", "count": 4, "models": ["acme/small"], "note": "welcome"})
+    owner.api("POST", "/vouchers", {"op": "welcome", "face_u": "5", "count": 4, "models": ["acme/small"], "note": "welcome"})
     gateway.record(known["rid"])
     return known
 

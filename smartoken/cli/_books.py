@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -12,7 +12,7 @@ from smartoken.conf import Conf, load
 from smartoken.engine.auth import check_pepper
 from smartoken.engine.changes import Catalog, Conflict
 from smartoken.engine.seal import Sealer, open_pepper, open_ring
-from smartoken.errors import ConfigError
+from smartoken.errors import ConfigError, StoreAway
 from smartoken.ports import Store
 from smartoken.strict import nearest
 
@@ -44,6 +44,16 @@ def with_books(work: Callable[[Books], Awaitable[Result]]) -> Result:
         return asyncio.run(run())
     except Conflict as error:
         raise ConfigError(f"{error}; nothing else was written after that, so run the command again") from None
+
+
+@contextmanager
+def once(op: str) -> Iterator[None]:
+    """Around work under an op that we may have thought up: should nobody know what became of it, its user is told it."""
+    try:
+        yield
+    except StoreAway as away:
+        raise ConfigError(f"{away.sentence()}. Then give the same command again with --op {op}: what was done already "
+                          "is not done twice") from None
 
 
 @asynccontextmanager

@@ -79,10 +79,13 @@ def topup(id: IdArgument, amount: Annotated[str, typer.Argument(help="In USD, su
           note: Annotated[str, typer.Option(help="For the books.")] = "",
           as_json: JsonOption = False, conf: ConfOption = None) -> None:
     """Put money into an account. With the same --op again nothing happens."""
+    from smartoken.cli._books import once
+
     amount_u = _above_zero(amount)
     op = op or f"cli-{secrets.token_hex(8)}"
-    _book(id, conf, as_json, op, amount_u,
-          lambda ledger: ledger.topup(id, amount_u, op, note, actor=getpass.getuser()))
+    with once(op):
+        _book(id, conf, as_json, op, amount_u,
+              lambda ledger: ledger.topup(id, amount_u, op, note, actor=getpass.getuser()))
 
 
 def adjust(id: IdArgument, amount: Annotated[str, typer.Argument(help="In USD; after -- it may be negative: -- -2.50")],

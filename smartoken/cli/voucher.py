@@ -1,5 +1,6 @@
 """`smartoken voucher create | list | redeem | stop`: credit behind a code."""
 
+import secrets
 import sys
 from typing import Annotated
 
@@ -27,13 +28,15 @@ def create(amount: Annotated[str, typer.Argument(help="What each is worth, in US
            uses: Annotated[int, typer.Option(min=1, help="How many accounts may redeem it, each once.")] = 1,
            prio: Annotated[int, typer.Option(help="Lower burns first.")] = 0,
            note: Annotated[str, typer.Option(help="For the books.")] = "",
+           op: Annotated[str, typer.Option("--op", help="Name of the cause: under the same again the codes are the "
+                                                        "same, and nothing more is made.")] = "",
            csv: Annotated[str, typer.Option("--csv", help="Write the codes to this new file.")] = "",
            as_json: JsonOption = False, conf: ConfOption = None) -> None:
-    """Make vouchers and show their codes: this once, never again."""
+    """Make vouchers and show their codes: only now, or under the same --op."""
     use_conf(conf)
     from pathlib import Path
 
-    from smartoken.cli._books import known_models, show_json, with_books
+    from smartoken.cli._books import known_models, once, show_json, with_books
     from smartoken.domain.money import show_u, usd_to_u
     from smartoken.errors import ConfigError
 
@@ -42,15 +45,17 @@ def create(amount: Annotated[str, typer.Argument(help="What each is worth, in US
     except ValueError as error:
         raise ConfigError(f"AMOUNT: {error}") from None
     exp_ms = _end_of(until) if until else 0
+    op = op or f"cli-{secrets.token_hex(8)}"
     models = with_books(lambda books: known_models(books, model or []))
     file = _new_file(csv) if csv else None
 
     async def work(books):
-        return await (await _vouchers(books)).create(face_u, count, models=models, prio=prio, exp_ms=exp_ms,
+        return await (await _vouchers(books)).create(op, face_u, count, models=models, prio=prio, exp_ms=exp_ms,
                                                      days=days, uses=uses, note=note)
 
     try:
-        made = with_books(work)
+        with once(op):
+            made = with_books(work)
     except BaseException:
         if file is not None:           # so that the same command may be tried again
             file.close()
@@ -66,7 +71,7 @@ def create(amount: Annotated[str, typer.Argument(help="What each is worth, in US
     elif count > 1:
         _write_csv(sys.stdout, made)
     else:
-        print(f"{made[0][0]}\nKeep it now: it is stored nowhere and never shown again. Its id is {made[0][1].id}.")
+        print(f"{made[0][0]}\nKeep it now: it is stored nowhere. Its id is {made[0][1].id}.")
 
 
 def list_vouchers(batch: Annotated[str, typer.Option(help="Only of this batch.")] = "", as_json: JsonOption = False,

@@ -5,7 +5,6 @@ A code is `stv-` and 25 letters in groups of five: 120 random bits and a check l
 """
 
 import hmac
-import secrets
 
 import msgspec
 
@@ -19,7 +18,8 @@ _KNOWN = frozenset(ALPHABET)
 class Voucher(msgspec.Struct, frozen=True):
     """As it is stored (`_id` is the digest of its code). Redeeming makes a pocket of `face_u` µUSD for `models` ([] is
     all), burnt by ascending `prio`, that expires at `exp_ms` or `days` after it was redeemed, whichever is earlier
-    (0: never). It can be redeemed by `uses` accounts, each once, until `until_ms` (0: for ever) while `active`."""
+    (0: never). It can be redeemed by `uses` accounts, each once, until `until_ms` (0: for ever) while `active`. With it
+    `count` were made (0: made before that was written down)."""
 
     id: str
     face_u: int
@@ -31,6 +31,7 @@ class Voucher(msgspec.Struct, frozen=True):
     until_ms: int = 0
     active: bool = True
     batch: str = ""
+    count: int = 0
     note: str = ""
     created_ms: int = 0
 
@@ -40,9 +41,11 @@ class Voucher(msgspec.Struct, frozen=True):
         return min(ends, default=0)
 
 
-def new_code() -> str:
-    """A fresh code."""
-    letters = "".join(secrets.choice(ALPHABET) for _ in range(LETTERS - 1))
+def code_of(pepper: bytes, op: str, n: int) -> str:
+    """The code of the n-th voucher that was made under `op`: to make them again gives the same, and only who has the
+    pepper can."""
+    bits = int.from_bytes(hmac.digest(pepper, f"voucher-code:{n}:{op}".encode(), "sha256"), "big")
+    letters = "".join(ALPHABET[bits >> 5 * at & 31] for at in range(LETTERS - 1))
     letters += _check(letters)
     return PREFIX + "-".join(letters[at:at + 5] for at in range(0, LETTERS, 5))
 
@@ -53,6 +56,11 @@ def letters_of(text: str) -> str | None:
     text = text[3:] if len(text) == LETTERS + 3 and text.startswith("STV") else text
     good = len(text) == LETTERS and _KNOWN.issuperset(text) and _check(text[:-1]) == text[-1]
     return text if good else None
+
+
+def batch_of(pepper: bytes, op: str) -> str:
+    """The name of the vouchers made under `op`; it does not tell the op."""
+    return "b-" + hmac.digest(pepper, f"voucher-batch:{op}".encode(), "sha256").hex()[:16]
 
 
 def digest_of(pepper: bytes, letters: str) -> str:

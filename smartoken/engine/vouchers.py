@@ -1,5 +1,6 @@
-"""Vouchers are made, redeemed exactly once for each of their uses, and never lost half-way.
+"""Vouchers are made once, redeemed exactly once for each of their uses, and never lost half-way.
 
+The op that vouchers are made under gives their codes, so whoever lost the answer asks again and gets the same ones.
 Redeeming is two steps on the store: a claim is inserted under `<voucher>:<n>` (so the n-th use has one owner for ever),
 then the ledger gets `voucher:<voucher>:<n>`, which makes the pocket. A claim names its owner; what a crash leaves
 between the two is finished by `finish`, or by the owner who tries again.
@@ -14,9 +15,9 @@ import msgspec
 
 from smartoken.domain.account import Declined, change
 from smartoken.domain.money import MAX_U, is_amount
-from smartoken.domain.voucher import Voucher, digest_of, letters_of, new_code
+from smartoken.domain.voucher import Voucher, batch_of, code_of, digest_of, letters_of
 from smartoken.engine.ledger import Ledger
-from smartoken.errors import ConfigError, StoreAway, refuse
+from smartoken.errors import ConfigError, Refusal, StoreAway, refuse
 from smartoken.ports import Clock, Entry, Store
 
 USES_MOST, BATCH_MOST = 10_000, 100_000
@@ -40,20 +41,26 @@ class Vouchers:
     def __init__(self, store: Store, ledger: Ledger, pepper: bytes, clock: Clock):
         self._store, self._ledger, self._pepper, self._clock = store, ledger, pepper, clock
 
-    async def create(self, face_u: int, count: int = 1, *, models: Sequence[str] = (), prio: int = 0, exp_ms: int = 0,
-                     days: int = 0, uses: int = 1, until_ms: int = 0, note: str = "") -> list[tuple[str, Voucher]]:
-        """`count` vouchers alike: (code, voucher) each; the codes are never seen again. ConfigError, StoreAway."""
+    async def create(self, op: str, face_u: int, count: int = 1, *, models: Sequence[str] = (), prio: int = 0,
+                     exp_ms: int = 0, days: int = 0, uses: int = 1, until_ms: int = 0,
+                     note: str = "") -> list[tuple[str, Voucher]]:
+        """`count` vouchers alike: (code, voucher) each. Under the same `op` again they are the same, whatever became of
+        the first time; nobody can see the codes without it. ConfigError, StoreAway, Refusal 409 op_taken."""
         for name, value, most in (("amount", face_u, MAX_U), ("uses", uses, USES_MOST), ("count", count, BATCH_MOST)):
             if not is_amount(value) or not 1 <= value <= most:
                 raise ConfigError(f"A voucher's {name} is a whole number from 1 to {most}, not {value!r}.")
-        batch, now_ms = f"b-{secrets.token_hex(4)}", self._clock.now_ms()
+        batch, now_ms = batch_of(self._pepper, op), self._clock.now_ms()
         made = []
-        for _ in range(count):
-            code = new_code()
-            voucher = Voucher(f"v-{secrets.token_hex(6)}", face_u, list(models), prio, exp_ms, days, uses, until_ms,
-                              batch=batch, note=note, created_ms=now_ms)
-            doc = {"_id": digest_of(self._pepper, letters_of(code)), "rev": 1, **msgspec.structs.asdict(voucher)}
-            await self._insert("vouchers", doc)
+        for n in range(count):
+            code = code_of(self._pepper, op, n)
+            wanted = Voucher(f"v-{secrets.token_hex(6)}", face_u, list(models), prio, exp_ms, days, uses, until_ms,
+                             batch=batch, count=count, note=note, created_ms=now_ms)
+            doc = {"_id": digest_of(self._pepper, letters_of(code)), "rev": 1, **msgspec.structs.asdict(wanted)}
+            voucher = _voucher(await self._insert("vouchers", doc))
+            same = msgspec.structs.replace(wanted, id=voucher.id, created_ms=voucher.created_ms, active=voucher.active)
+            if voucher != same:
+                raise Refusal(409, "conflict_error", f"Under the name '{op}' other vouchers were made before; these need "
+                              "another name.", code="op_taken", param="op")
             made.append((code, voucher))
         return made
 

@@ -205,13 +205,15 @@ def test_the_books_go_on_behind_what_was_pruned(new_gateway):
     owner.close()
 
 
+def cause(page: str) -> str:
+    """The op that a form will bring."""
+    return re.search(r'name="op" value="([^"]+)"', page)[1]
+
+
 def test_a_form_that_was_refused_keeps_its_cause(console, owner):
     """Who tries again after "nobody knows whether it was done" must not do it twice."""
     acct = ok(owner.api("POST", "/accounts", {"name": "Twice"}), 201)["id"]
     place = f"/console/accounts/{acct}"
-
-    def cause(page: str) -> str:
-        return re.search(r'name="op" value="([^"]+)"', page)[1]
 
     first = cause(owner.page(place))
     assert first != cause(owner.page(place)), "every page has its own"
@@ -295,8 +297,11 @@ def test_usage_is_found_summed_and_exported(console, owner):
 
 
 def test_vouchers_are_shown_once_and_stopped(console, owner):
-    body = {"face_u": "5", "count": 3, "models": ["m"], "note": "spring"}
+    body = {"op": "spring-27", "face_u": "5", "count": 3, "models": ["m"], "note": "spring"}
     made = ok(owner.api("POST", "/vouchers", body), 201)
+    assert ok(owner.api("POST", "/vouchers", body), 201) == made, "who lost the answer gets it again"
+    for other in ({"count": 4}, {"face_u": "6"}, {"models": []}):
+        refused(owner.api("POST", "/vouchers", body | other), 409, "op_taken")
     codes = [one["code"] for one in made["codes"]]
     assert len(set(codes)) == 3
     acct = ok(owner.api("POST", "/accounts", {"name": "Lucky"}), 201)["id"]
@@ -304,14 +309,17 @@ def test_vouchers_are_shown_once_and_stopped(console, owner):
     assert console.post("/v1/vouchers/redeem", {"code": codes[0]}, key)[0] == 200
     listed = ok(owner.api("GET", f"/vouchers?batch={made['batch']}"))["vouchers"]
     assert sorted(row["redeemed"] for row in listed) == [0, 0, 1] and {row["face_u"] for row in listed} == {5_000_000}
-    assert not any(code in owner.api("GET", path).text for code in codes for path in ("/vouchers", "/audit"))
+    assert not any(code in owner.api("GET", path).text for code in (*codes, "spring-27") for path in ("/vouchers", "/audit"))
+    assert len(listed) == 3
     pockets = ok(owner.api("GET", f"/accounts/{acct}"))["pockets"]
     assert [pocket["models"] for pocket in pockets if pocket["pocket"] != "main"] == [["m"]]
     assert ok(owner.api("POST", f"/vouchers/{made['codes'][1]['id']}/stop"))["active"] is False
     status, _, said = console.post("/v1/vouchers/redeem", {"code": codes[1]}, key)
     assert (status, json.loads(said)["error"]["code"]) == (400, "voucher_stopped")
-    page = owner.form("/console/vouchers", face="2.50", count="2", uses="1")
-    assert page.status_code == 200 and page.text.count("stv-") == 2
+    op = cause(owner.page("/console/vouchers"))
+    pages = [owner.form("/console/vouchers", op=op, face="2.50", count="2", uses="1") for _ in range(2)]
+    assert all(page.status_code == 200 and page.text.count("stv-") == 2 for page in pages)
+    assert pages[0].text.split("stv-")[1:] == pages[1].text.split("stv-")[1:], "a form sent twice makes no others"
 
 
 def test_a_refund_gives_back_at_most_what_was_charged(console, owner):

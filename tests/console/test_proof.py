@@ -47,7 +47,7 @@ def test_money_and_secrets_ask_again_and_everything_else_goes_on(console, stale)
     refused(person.api("PATCH", f"/accounts/{acct}", {"rev": 1, "overdraft_u": "5"}))
     renamed = person.api("PATCH", f"/accounts/{acct}", {"rev": 1, "name": "stale still", "overdraft_u": 0})
     assert renamed.status_code == 200, "the overdraft it has is no change"
-    refused(person.api("POST", "/vouchers", {"face_u": "5"}))
+    refused(person.api("POST", "/vouchers", {"op": "v-1", "face_u": "5"}))
     refused(person.api("PUT", "/channels/proof", {"channel": channel, "rev": 0, "credential": "sk-proof"}))
     assert person.api("GET", f"/accounts/{acct}").json()["balance_u"] == 0
     assert person.api("PUT", "/channels/proof", {"channel": channel, "rev": 0}).status_code == 200

@@ -104,6 +104,9 @@ def test_a_batch_is_a_csv_of_codes(gateway):
     assert len({row["code"] for row in rows}) == 25 and {row["usd"] for row in rows} == {"1.500000"}
     assert file.stat().st_mode & 0o077 == 0, "whoever reads it can spend it"
     gateway.run("voucher", "create", "1", "--csv", str(file), code=2)
+    again = [gateway.run("voucher", "create", "2", "--count", "3", "--op", "lost") for _ in range(2)]
+    assert again[0] == again[1], "under the same op they are the same"
+    gateway.run("voucher", "create", "2", "--count", "2", "--op", "lost", code=2)
     client = gateway.client("batched", "")
     assert "1.50 USD redeemed" in gateway.run("voucher", "redeem", rows[7]["code"], client.acct)
     listed = json.loads(gateway.run("voucher", "list", "--batch", rows[0]["batch"], "--json"))

@@ -231,7 +231,7 @@ def test_a_real_answer_is_as_it_is_said(gateway, http, document, holds, method, 
             target = target.replace("{id}", fresh(http, path))
         if path.endswith("/redeem"):
             owner = Person(gateway).first_owner()
-            made = owner.api("POST", "/vouchers", {"face_u": "5", "count": 1, "models": [], "note": ""}).json()
+            made = owner.api("POST", "/vouchers", {"op": "v-1", "face_u": "5", "count": 1, "models": [], "note": ""}).json()
             call = {"json": {"code": made["codes"][0]["code"]}}
         got = http.request(method, target, **call)
         said = operation["responses"].get(str(got.status_code))

@@ -35,7 +35,7 @@ class List(Page):
     async def _create(self, form: Form) -> dict[str, Any]:
         await self.prove(form.secret("password"))
         return await vouchers.create(self.desk, decode(vouchers.VoucherBody, {
-            "face_u": form.usd("face") or "", "count": form.number("count", 1), "models": form.words("models"),
+            "op": form.text("op"), "face_u": form.usd("face") or "", "count": form.number("count", 1), "models": form.words("models"),
             "uses": form.number("uses", 1), "days": form.number("days"), "until_ms": day_end(form.text("until")),
             "note": form.text("note")}, "the vouchers"))
 
@@ -44,7 +44,7 @@ class List(Page):
         found = await self.ask(vouchers.list_vouchers(self.desk, query))
         self.render("vouchers.html", title=self.locale.translate("Vouchers"), rows=found["vouchers"],
                     more=found["next"],
-                    batch=self.text("batch"), refusal=refusal, now_ms=self.gateway.clock.now_ms(),
+                    batch=self.text("batch"), refusal=refusal, op=self.op(refusal), now_ms=self.gateway.clock.now_ms(),
                     slugs=sorted(self.gateway.snapshots.current.models))
 
 

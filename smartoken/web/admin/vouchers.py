@@ -1,4 +1,4 @@
-"""Vouchers: made in batches (their codes are in that one answer), listed, stopped."""
+"""Vouchers: made in batches (their codes are in that answer only), listed, stopped."""
 
 from typing import Annotated, Any
 
@@ -7,6 +7,7 @@ from pydantic import Field
 from smartoken.domain.documents import Count, Slug
 from smartoken.domain.pricing import Micro
 from smartoken.strict import Strict
+from smartoken.web.admin.accounts import Op
 from smartoken.web.admin.desk import Desk
 from smartoken.web.admin.operation import Operation
 
@@ -15,8 +16,10 @@ PAGE, BATCH_MOST = 50, 5000
 
 class VoucherBody(Strict):
     """`count` vouchers of `face_u` each. Empty `models`: credit for all. Times in ms, 0: never; `days` counts from the
-    redeeming. `uses`: how many accounts may redeem one, each once."""
+    redeeming. `uses`: how many accounts may redeem one, each once. `op` names the cause: with the same again the answer
+    is the same."""
 
+    op: Op
     face_u: Micro
     count: Annotated[int, Field(ge=1, le=BATCH_MOST)] = 1
     models: list[Slug] = Field(default_factory=list)
@@ -36,12 +39,13 @@ class VoucherQuery(Strict):
 
 
 async def create(desk: Desk, body: VoucherBody) -> dict[str, Any]:
-    """The new vouchers with their codes: this once, never again. Refusal 401 `prove_again`: see POST /me/proof."""
+    """The vouchers of this `op` with their codes, which are in no other answer. Refusal 409 when that op made others
+    before, 401 `prove_again`: see POST /me/proof."""
     desk.proved()
-    fields = body.model_dump()
-    made = await desk.gateway.vouchers.create(fields.pop("face_u"), fields.pop("count"), **fields)
+    made = await desk.gateway.vouchers.create(**body.model_dump())
     batch = made[0][1].batch
-    await desk.audit("vouchers.create", f"vouchers/{batch}", None, body.model_dump())
+    # Not the op: who has it can ask for the codes.
+    await desk.audit("vouchers.create", f"vouchers/{batch}", None, body.model_dump(exclude={"op"}))
     return {"batch": batch, "codes": [{"code": code, "id": voucher.id} for code, voucher in made]}
 
 
@@ -69,7 +73,6 @@ async def stop(desk: Desk, id: str) -> dict[str, Any]:
 OPERATIONS = [
     Operation("GET", "/vouchers", "money.read", "Vouchers, without their codes", list_vouchers, query=VoucherQuery),
     Operation("POST", "/vouchers", "money.write", "Make vouchers; their codes are in this answer only", create,
-              VoucherBody,
-              status=201),
+              VoucherBody, status=201),
     Operation("POST", "/vouchers/{id}/stop", "money.write", "Stop a voucher", stop),
 ]
