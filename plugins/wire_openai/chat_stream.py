@@ -30,7 +30,7 @@ class ChatReader:
     """A StreamReader. `hide_usage`: the client did not ask for usage, so what our asking brings is kept from it.
     `keep_usage`: the client is shown its cost, so the usage chunk and [DONE] wait until the relay knows it."""
 
-    __slots__ = ("_blank", "_done", "_first", "_holding", "_needles", "_rest", "_usage_event", "choices", "counted",
+    __slots__ = ("_blank", "_done", "_first", "_holding", "_needles", "_over", "_rest", "_usage_event", "choices", "counted",
                  "ended", "failure", "finished", "hide_usage", "keep_usage", "started")
 
     def __init__(self, hide_usage: bool, keep_usage: bool = False, choices: int = 1):
@@ -42,6 +42,7 @@ class ChatReader:
         self._blank = b"\n\n"
         self._needles = _TIGHT
         self._holding = hide_usage or keep_usage
+        self._over: set[int] = set()       # of several choices those that have finished
 
     def feed(self, data: bytes) -> bytes:
         """Bytes of the upstream in, bytes for the client out."""
@@ -89,7 +90,8 @@ class ChatReader:
         """`finish_reason: "length"` with our reason in `stop_detail`, the usage for whoever wants it, and [DONE]."""
         head = {name: value for name, value in _decode(self._first).items()
                 if name in ("id", "object", "created", "model", "system_fingerprint")}
-        last = [{"index": index, "delta": {}, "finish_reason": "length"} for index in range(self.choices)]
+        last = [{"index": index, "delta": {}, "finish_reason": "length"} for index in range(self.choices)
+                if index not in self._over]
         detail = {"code": why.code, "message": why.message}
         out = b"data: %b%b" % (_encode({**head, "choices": last, "stop_detail": detail}), self._blank)
         if not self.hide_usage or add_cost is not None:
@@ -145,8 +147,10 @@ class ChatReader:
         tail = events if len(events) <= TAIL else events[-TAIL:]
         if b'"error"' in tail:
             self._look_for_error(tail)
+        if self.choices > 1:
+            self._look_for_finishes(events)
         if not self.finished and b'"finish_reason"' in tail:
-            self.finished = b'"finish_reason":"' in tail or b'"finish_reason": "' in tail
+            self.finished = _finishes(tail)
         if _DONE in tail[-32:]:
             self.ended = True
             if self.keep_usage:
@@ -196,6 +200,18 @@ class ChatReader:
         self._usage_event = data
         return found
 
+    def _look_for_finishes(self, events: bytes) -> None:
+        for event in events.split(self._blank) if _finishes(events) else ():
+            data = payload(event) if _finishes(event) else None
+            try:
+                found = _decode(data) if data else None
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                continue
+            choices = found.get("choices") if isinstance(found, dict) else None
+            for choice in choices if isinstance(choices, list) else ():
+                if isinstance(choice, dict) and choice.get("finish_reason") and type(choice.get("index")) is int:
+                    self._over.add(choice["index"])
+
     def _look_for_error(self, events: bytes) -> None:
         for event in events.split(self._blank):
             data = payload(event) if b'"error"' in event else None
@@ -207,6 +223,11 @@ class ChatReader:
                 continue
             if isinstance(found, dict) and found.get("error"):
                 self.failure = failure_in(found)
+
+
+def _finishes(events: bytes) -> bool:
+    """Whether a reason to finish is told in them."""
+    return b'"finish_reason":"' in events or b'"finish_reason": "' in events
 
 
 def _usage_in(chunk: dict[str, Any]) -> dict[str, Any] | None:

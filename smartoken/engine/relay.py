@@ -224,7 +224,8 @@ class Call:
             if counted != self.counted:
                 self.counted = counted
                 self.gateway.journal.count(self.slot, counted)
-                if counted >= self.watch and not reader.finished and not stretch.enough(self, counted):
+                going_on = not reader.finished or self.ask.choices > 1       # another choice may have finished
+                if counted >= self.watch and going_on and not stretch.enough(self, counted):
                     pending = reader.pending
                     if pending:
                         out, self.tail = out[:-pending], out[-pending:]

@@ -114,6 +114,21 @@ def test_a_stream_without_money_ends_as_one_that_reached_its_limit(gateway, upst
     assert record.cost_p <= client.credit_u * P_PER_U + WATCH * OUT_P, "never more than the bound"
 
 
+def test_money_is_watched_after_the_first_of_several_choices_has_finished(gateway):
+    """The upstream sends one choice after the other, 600 tokens each; there is money for little more than the first."""
+    client = gateway.client("choices", "0.0008")
+    with sdk_of(gateway, client.key) as sdk:
+        stream = sdk.chat.completions.create(model="deaf", messages=SAY, stream=True, n=2)
+        choices = [choice for chunk in stream for choice in chunk.choices]
+        rid = rid_of(stream.response.headers)
+    ends = [(choice.index, choice.finish_reason) for choice in choices if choice.finish_reason]
+    assert [index for index, _ in ends] == [0, 1] and ends[1][1] == "length", "each choice ends once"
+    record = gateway.record(rid)
+    assert (record.status, record.note) == ("cut", "insufficient_balance")
+    assert 600 < sum(bool(choice.delta.content) for choice in choices) == record.usage.output < 1200
+    assert record.cost_p <= client.credit_u * P_PER_U + WATCH * OUT_P
+
+
 @pytest.mark.parametrize("slug", ["deaf-msg", "deaf"])
 def test_the_end_of_money_in_messages(gateway, slug):
     """Native and over a bridge: Anthropic's SDK sees a message that reached max_tokens."""
