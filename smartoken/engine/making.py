@@ -7,6 +7,7 @@ What the end of a create call means (a call is never made again once it may have
 | the call ended with                                | then                                                          |
 |----------------------------------------------------|---------------------------------------------------------------|
 | no byte sent (name, connect, TLS)                  | next channel                                                  |
+| none made: its maker cannot say this there         | next channel; told to the client when no other was asked      |
 | 200 and an id, or results                          | running, made                                                 |
 | a refusal that is the request's own fault          | failed, told to the client                                    |
 | another refusal that says so itself (a code)       | next channel                                                  |
@@ -88,29 +89,32 @@ async def submit(jobs: Any, job: Job) -> None:
     routes = model.routes.get(job.wire, ()) if model else ()
     if job.pin:
         routes = [route for route in routes if route.channel.name == job.pin]
-    ask, tried = generate.ask_of(jobs, job), []
+    ask, tried, asked, unsaid = generate.ask_of(jobs, job), [], 0, None
     gateway.retries.request()
     while job.state == states.NEW:
         now_us = gateway.clock.mono_us()
-        spent = len(tried) >= routing.MAX_ATTEMPTS or (tried and not gateway.retries.retry(now_us))
+        spent = asked >= routing.MAX_ATTEMPTS or (asked and not gateway.retries.retry(now_us))
         found = None if spent else routing.pick(gateway.health, job.model, routes, tried, now_us)
         if found is None:
             wait_s = routing.soonest_s(gateway.health, job.model, routes, now_us) if routes else 30
-            await _fail(jobs, job, refuse("upstream", f"Every channel failed for the model '{job.model}'.",
-                                          code="upstream_failed", retry_after_s=wait_s))
+            every = refuse("upstream", f"Every channel failed for the model '{job.model}'.", code="upstream_failed",
+                           retry_after_s=wait_s)
+            await _fail(jobs, job, every if asked or unsaid is None else unsaid)
             return
         tried.append(found[0])
-        await _try(jobs, job, ask, *found)
+        refusal = await _try(jobs, job, ask, *found)
+        asked += refusal is None
+        unsaid = unsaid or refusal
 
 
-async def _try(jobs: Any, job: Job, ask: Ask, route: Route, health: Any) -> None:
+async def _try(jobs: Any, job: Job, ask: Ask, route: Route, health: Any) -> Refusal | None:
+    """Ask one channel; the refusal of its maker, if nobody was asked."""
     gateway, channel = jobs.gateway, route.channel
     maker = maker_of(gateway, channel, job.wire)
     try:
         outgoing = maker.submit(ask, route.upstream_name, route.path, channel.settings)
     except Refusal as refusal:
-        await _fail(jobs, job, refusal)
-        return
+        return refusal
     begun_us = gateway.clock.mono_us()
     await jobs.save(job, state=states.SENDING, channel=channel.name, upstream_name=route.upstream_name,
                     sent_ms=gateway.clock.now_ms())
@@ -136,7 +140,7 @@ async def _try(jobs: Any, job: Job, ask: Ask, route: Route, health: Any) -> None
     if good:
         gateway.health.succeeded(route, health, now_us, now_us - begun_us)
         await _accepted(jobs, job, said, attempts)
-        return
+        return None
     gateway.health.failed(route, health, now_us, meaning, rest_s(reply.header(b"retry-after")) if reply else None,
                           failure.message)
     log.info("%s: channel %s: %s", job.id, channel.name, failure.code or failure.message)
@@ -146,6 +150,7 @@ async def _try(jobs: Any, job: Job, ask: Ask, route: Route, health: Any) -> None
         await jobs.save(job, state=states.FAILED, attempts=attempts, fault=fault_of(failure, reply.status))
     else:
         await jobs.save(job, state=states.NEW, attempts=attempts)
+    return None
 
 
 async def _read(maker: Maker, reply: Reply, ask: Ask) -> Said:

@@ -7,6 +7,7 @@ anything went wrong.
 import argparse
 import contextlib
 import functools
+import logging
 import os
 import platform
 import subprocess
@@ -35,6 +36,7 @@ def main() -> int:
     for name in given.names:
         if name not in known:
             words.error(f"no proof '{name}'; there are {', '.join(known)}")
+    logging.getLogger().addHandler(logging.NullHandler())    # thousands of warnings are what some proofs are about
     console = Console(emoji=False, markup=False, highlight=False)
     rows, wrong = [], 0
     for name in given.names or known:

@@ -33,12 +33,17 @@ def upstream(tmp_path_factory):
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory, upstream):
     gateway = Gateway(tmp_path_factory.mktemp("gateway"), workers=2)
+    gateway.env["UPSTREAM_KEY"] = "secret"
     tables = [film(slug) for slug in FILMS]
     tables += [maker(f"c-{slug}", upstream.at(f"c-{slug}", play), {slug: f"up-{slug}"}) for slug, play in FILMS.items()]
     tables += [film("f-two"), maker("two-1", upstream.at("two-1", "429"), {"f-two": "x"}, priority=0),
                maker("two-2", upstream.at("two-2"), {"f-two": "x"}, priority=1)]
     tables += [picture("p"), picture("p-fewer"), picture("p-b64"), picture("p-500"), picture("p-reset"),
                maker("c-p", upstream.at("c-p"), {"p": "dall-e-3", "p-b64": "gpt-image-1"}),
+               picture("p-words"), picture("p-two"),
+               maker("words", upstream.at("words"), {"p-words": "wanx", "p-two": "wanx"}, provider="dashscope",
+                     credential="env:UPSTREAM_KEY", priority=0),
+               maker("edits", upstream.at("edits"), {"p-two": "dall-e-3"}, priority=1),
                maker("c-fewer", upstream.at("c-fewer", "fewer"), {"p-fewer": "x"}),
                maker("c-p-500", upstream.at("c-p-500", "500"), {"p-500": "x"}),
                maker("c-p-reset", upstream.at("c-p-reset", "reset_before"), {"p-reset": "x"})]
@@ -112,6 +117,17 @@ def test_an_edit(gateway, sdk, upstream):
     assert fetch(made.data[0].url)[0] == 200
     seen = next(one for one in reversed(upstream.seen()) if one["target"].endswith("/images/edits"))
     assert source in seen["body"] and b"dall-e-3" in seen["body"]
+
+
+def test_what_one_channel_cannot_be_asked_for_another_may_do(gateway, sdk, client):
+    """A channel that makes pictures from words only, before one that edits them, and alone."""
+    source, before = sdk.images.generate(model="p", prompt="a cat", response_format="b64_json"), spent_u(gateway, client)
+    picture = ("cat.png", base64.b64decode(source.data[0].b64_json), "image/png")
+    assert fetch(sdk.images.edit(model="p-two", image=picture, prompt="a hat").data[0].url)[0] == 200
+    with pytest.raises(openai.BadRequestError) as refused:
+        sdk.images.edit(model="p-words", image=picture, prompt="a hat")
+    assert "from words only" in refused.value.message, "nobody else could be asked, so the client is told why"
+    assert spent_u(gateway, client) - before == PICTURE_U
 
 
 def test_only_delivered_pictures_are_paid_for(gateway, sdk, client):
