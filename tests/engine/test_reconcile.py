@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 import sqlite3
+from contextlib import closing
 
 from smartoken.domain.account import change
 from smartoken.domain.catalog import Account
@@ -94,7 +95,7 @@ def test_the_reaper_spares_living_owners(tmp_path):
 
 def corrupt(path, luck):
     """Change one thing in the file behind the store's back; gives what."""
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:         # closed, or its log would be read with the next file, too
         kind = luck.choice(["cost", "body", "lost", "entry", "state", "gone"])
         if kind in ("cost", "body", "lost"):
             rid, body = luck.choice(db.execute("SELECT rid, body FROM usage").fetchall())
@@ -139,6 +140,7 @@ def test_every_corruption_is_found(tmp_path):
             await fill(store, clock)
         sound = (tmp_path / "store.db").read_bytes()
         for seed in range(MUTATIONS):
+            assert [file.name for file in tmp_path.iterdir()] == ["store.db"], "nothing of the last one is left"
             (tmp_path / "store.db").write_bytes(sound)
             what = corrupt(tmp_path / "store.db", random.Random(seed))
             async with sqlite_in(tmp_path) as store:
