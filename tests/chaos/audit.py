@@ -1,7 +1,8 @@
 """T23: reconcile finds every corruption: of a usage row, of an entry, of a balance, of what the store sums up.
 
-Sound books are made once; each time one random field of one random row or entry is changed, or one is taken out, behind
-the store's back (tests/engine/test_reconcile.py), and reconcile must say so. Sound books must stay without a finding.
+Sound books are made once; each time one random field of one random row or entry is changed, missing or of a wrong type,
+or one is taken out, behind the store's back (tests/engine/test_reconcile.py), and reconcile must say so, not die of it.
+Sound books must stay without a finding.
 """
 
 import asyncio

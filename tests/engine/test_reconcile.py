@@ -93,11 +93,14 @@ def test_the_reaper_spares_living_owners(tmp_path):
     asyncio.run(main())
 
 
+STRANGE = (None, True, "?", 1.5, [], [1], {}, {"?": 1})
+
+
 def corrupt(path, luck):
     """Change one thing in the file behind the store's back; gives what."""
     with closing(sqlite3.connect(path)) as db, db:         # closed, or its log would be read with the next file, too
-        kind = luck.choice(["cost", "body", "lost", "entry", "state", "gone"])
-        if kind in ("cost", "body", "lost"):
+        kind = luck.choice(["cost", "body", "lost", "form", "entry", "state", "gone", "missing", "type"])
+        if kind in ("cost", "body", "lost", "form"):
             rid, body = luck.choice(db.execute("SELECT rid, body FROM usage").fetchall())
             row = json.loads(body)
             by = luck.choice([-1, 1, 1000])
@@ -105,6 +108,10 @@ def corrupt(path, luck):
                 db.execute("UPDATE usage SET cost_p = cost_p + ? WHERE rid = ?", (by, rid))
             elif kind == "lost":
                 db.execute("DELETE FROM usage WHERE rid = ?", (rid,))
+            elif kind == "form":
+                at, name = luck.choice(fields(row))
+                at[name] = luck.choice([other for other in STRANGE if type(other) is not type(at[name])])
+                db.execute("UPDATE usage SET body = ? WHERE rid = ?", (json.dumps(row), rid))
             else:
                 name = luck.choice(sorted(row["split"]))
                 row["split"][name] += by
@@ -117,20 +124,25 @@ def corrupt(path, luck):
         link = json.loads(body)
         if kind == "gone":
             db.execute("DELETE FROM entries WHERE chain = ? AND seq = ?", (chain, seq))
+            return kind, chain, seq
+        there = [(at, name) for at, name in fields(link["state"] if kind == "state" else link)
+                 if kind in ("missing", "type") or type(at[name]) is int]
+        # The first entry follows on nothing: without that nothing it says the same.
+        at, name = luck.choice([(at, name) for at, name in there if (seq, name) != (1, "prev_hash")])
+        if kind == "missing":
+            del at[name]
+        elif kind == "type":
+            at[name] = luck.choice([other for other in STRANGE if type(other) is not type(at[name])])
         else:
-            where = [link["state"] if kind == "state" else link]
-            numbers = []
-            while where:
-                at = where.pop()
-                for name, value in at.items():
-                    if type(value) is dict:
-                        where.append(value)
-                    elif type(value) is int:
-                        numbers.append((at, name))
-            at, name = luck.choice(numbers)
             at[name] += luck.choice([-1, 1, 1000])
-            db.execute("UPDATE entries SET body = ? WHERE chain = ? AND seq = ?", (json.dumps(link), chain, seq))
-        return kind, chain, seq
+        db.execute("UPDATE entries SET body = ? WHERE chain = ? AND seq = ?", (json.dumps(link), chain, seq))
+        return kind, chain, seq, name
+
+
+def fields(value):
+    """Every (object, name) of a document, inner ones too."""
+    return [found for name, part in value.items()
+            for found in [(value, name), *(fields(part) if type(part) is dict else [])]]
 
 
 def test_every_corruption_is_found(tmp_path):
@@ -144,6 +156,43 @@ def test_every_corruption_is_found(tmp_path):
             (tmp_path / "store.db").write_bytes(sound)
             what = corrupt(tmp_path / "store.db", random.Random(seed))
             async with sqlite_in(tmp_path) as store:
-                assert (await reconcile(store, clock)).differences, (seed, what)
+                page = await reconcile(store, clock)
+                assert page.differences and page.accounts == 2, (seed, what)
+
+    asyncio.run(main())
+
+
+def test_a_head_that_is_no_state_is_a_finding_of_its_account(tmp_path):
+    async def main():
+        clock = HeldClock()
+        async with sqlite_in(tmp_path) as store:
+            await fill(store, clock)
+        with closing(sqlite3.connect(tmp_path / "store.db")) as db, db:
+            [body] = db.execute("SELECT body FROM entries WHERE chain = 'a' ORDER BY seq DESC LIMIT 1").fetchone()
+            link = json.loads(body) | {"state": {"pockets": {}}}
+            db.execute("UPDATE entries SET body = ? WHERE chain = 'a' AND seq = ?", (json.dumps(link), link["seq"]))
+        async with sqlite_in(tmp_path) as store:
+            page = await reconcile(store, clock)
+            assert page.accounts == 2 and {f.where for f in page.differences} == {f"a:{link['seq']}"}
+            assert any("posted_u" in f.text or "leases" in f.text for f in page.differences)
+            assert page.charged_p == sum(5 * P + n for n in range(12)), "the other account's is known"
+
+    asyncio.run(main())
+
+
+def test_bytes_that_are_no_entry_or_row_are_findings(tmp_path):
+    async def main():
+        clock = HeldClock()
+        async with sqlite_in(tmp_path) as store:
+            await fill(store, clock)
+        with closing(sqlite3.connect(tmp_path / "store.db")) as db, db:
+            db.execute("UPDATE entries SET body = '{' WHERE chain = 'a' AND seq = 3")
+            db.execute("UPDATE usage SET body = '[]' WHERE rid = 'b07'")
+        async with sqlite_in(tmp_path) as store:
+            page = await reconcile(store, clock)
+            said = {(f.rule, f.where): f.text for f in page.differences}
+            assert "the entry after 2" in said.pop(("R1", "a"))
+            assert "the row after this one" in said.pop(("R3", "b06")) and "rows" in said.pop(("R3", "b"))
+            assert not said and page.accounts == 2
 
     asyncio.run(main())

@@ -1,0 +1,88 @@
+"""The usage rows and the sum of them that the store keeps: R3, and the shares of R7."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import msgspec
+
+from smartoken.domain.account import State, charged_p, empty
+from smartoken.domain.money import show_p
+from smartoken.domain.usage import NONE, REPORTED, UsageRecord
+from smartoken.engine.finding import Page
+from smartoken.ports import Store
+
+PAGE = 1000
+
+
+@dataclass
+class Rows:
+    """What all rows told. `sums_p` is {account: Σ cost_p}, `counted` {channel: [not reported, all]}."""
+
+    sums_p: dict[str, int] = field(default_factory=dict)
+    counted: dict[str, list[int]] = field(default_factory=dict)
+
+    def add(self, row: UsageRecord) -> None:
+        self.sums_p[row.acct] = self.sums_p.get(row.acct, 0) + row.cost_p
+        if row.channel and row.usage.source != NONE:
+            share = self.counted.setdefault(row.channel, [0, 0])
+            share[0] += row.usage.source != REPORTED
+            share[1] += 1
+
+
+async def check_rows(store: Store, page: Page) -> Rows:
+    """Look at every row. StoreAway."""
+    rows = Rows()
+    after, limit = "", PAGE
+    while True:
+        try:
+            some = await store.usage(after=after, limit=limit)
+        except msgspec.MsgspecError as error:
+            if limit > 1:               # one of these: up to it one by one
+                limit = 1
+                continue
+            page.differs("R3", after, f"the row after this one cannot be read: {error}; those behind it were not checked")
+            return rows
+        if not some:
+            return rows
+        after = some[-1].rid
+        for row in some:
+            page.rows += 1
+            rows.add(row)
+            if row.cost_p < 0 or sum(row.split.values()) != row.cost_p:
+                page.differs("R3", row.rid, f"cost {row.cost_p} pUSD, but {sum(row.split.values())} were paid")
+        await asyncio.sleep(0)
+
+
+async def check_sum(store: Store, acct: str, sum_p: int, page: Page) -> None:
+    """R3: the sum that the store keeps must be that of the rows. Rows that came in meanwhile are looked at once more."""
+    if sum_p == await store.usage_cost_p(acct):
+        return
+    while True:
+        before_p = await store.usage_cost_p(acct)
+        sum_p, after = 0, ""
+        try:
+            while rows := await store.usage(acct, after=after, limit=PAGE):
+                after = rows[-1].rid
+                sum_p += sum(row.cost_p for row in rows)
+        except msgspec.MsgspecError as error:
+            page.differs("R3", acct, f"not all of its rows can be read: {error}")
+            return
+        if before_p == await store.usage_cost_p(acct):
+            break
+    if sum_p != before_p:
+        page.differs("R3", acct, f"rows cost {show_p(sum_p)}, the store's sum is {show_p(before_p)}")
+
+
+async def check_charged(store: Store, acct: str, state: State, page: Page, patience_s: float) -> None:
+    """R3. The rows are summed before the head is read again: what is charged may then only be ahead of them."""
+    waited_s = 0.0
+    while True:
+        used_p = await store.usage_cost_p(acct)
+        if used_p == charged_p(state) or waited_s >= patience_s:
+            break
+        await asyncio.sleep(0.5)
+        waited_s += 0.5
+        head = await store.head(acct)
+        state = head.state if head else empty()
+    if used_p != charged_p(state):
+        page.differs("R3", acct, f"used {show_p(used_p)}, charged {show_p(charged_p(state))}")
