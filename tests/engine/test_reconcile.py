@@ -196,3 +196,45 @@ def test_bytes_that_are_no_entry_or_row_are_findings(tmp_path):
             assert not said and page.accounts == 2
 
     asyncio.run(main())
+
+
+class Busy:
+    """A store of which nobody can read a page of rows but another request is stored and charged first."""
+
+    def __init__(self, store, ledger):
+        self.store, self.ledger, self.number = store, ledger, 0
+
+    def __getattr__(self, name):
+        return getattr(self.store, name)
+
+    async def usage(self, acct="", **where):
+        assert self.number < 50, "it does not come to an end"
+        if acct:
+            self.number += 1
+            record = UsageRecord(rid=f"n{self.number:02}", acct=acct, key="k", model="m", at_ms=0, cost_p=P,
+                                 split={"main": P}, lease="busy")
+            await self.store.put_usage([record])
+            await self.ledger.commit(acct, f"flush:busy:{self.number}", "flush", change(
+                "flush", lease="busy", spent_p={"main": self.number * P}, exp_ms=self.ledger.clock.ms, at_ms=0))
+        return await self.store.usage(acct, **where)
+
+
+def test_it_comes_to_an_end_while_rows_keep_coming(tmp_path):
+    async def main():
+        clock = HeldClock()
+        async with sqlite_in(tmp_path) as store:
+            ledger = Ledger(store, "n1", clock)
+            await ledger.topup("a", 5_000_000, "1")
+            await ledger.commit("a", "lease:busy", "lease", change(
+                "lease", lease="busy", node="n1", amt={"main": 1_000_000}, exp_ms=clock.ms))
+            busy = Busy(store, ledger)
+            await busy.usage("a")
+            # Costs are told apart by where they stand: what was looked at first is no longer all there is.
+            with closing(sqlite3.connect(tmp_path / "store.db")) as db, db:
+                db.execute("UPDATE usage SET cost_p = cost_p + 1 WHERE rid = 'n01'")
+            assert rules(await reconcile(busy, clock, patience_s=1)) == ["R3"], "the store's sum is not that of the rows"
+            with closing(sqlite3.connect(tmp_path / "store.db")) as db, db:
+                db.execute("UPDATE usage SET cost_p = cost_p - 1 WHERE rid = 'n01'")
+            assert (await reconcile(busy, clock, patience_s=1)).differences == []
+
+    asyncio.run(main())
