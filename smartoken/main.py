@@ -31,7 +31,7 @@ from smartoken.engine.gateway import Gateway
 from smartoken.engine.heap import trim_now_and_then
 from smartoken.engine.idempotency import KeyedCalls
 from smartoken.engine.jobs import Jobs
-from smartoken.engine.journal import Journal
+from smartoken.engine.journal import Journal, journal_root
 from smartoken.engine.leases import Leases
 from smartoken.engine.ledger import Ledger
 from smartoken.engine.metrics import Counted, Metrics, watch_lag
@@ -182,11 +182,6 @@ async def open_servers(conf: Conf, gateway: Gateway, host: Host, stack: contextl
         servers.append(server)
         await server.listen(address, port, reuse_port=True)
     return servers
-
-
-def journal_root(conf: Conf) -> Path:
-    """Where the workers of this node keep their journals, a folder each."""
-    return conf.data_folder / "journal"
 
 
 async def own_remains(journal: Journal, store: Counted, ledger: Ledger, tell: Tell | None) -> None:

@@ -24,9 +24,11 @@ def reconcile(patience: Annotated[float, typer.Option(min=0, help="Seconds to wa
     from smartoken.adapters.clock import SystemClock
     from smartoken.cli._books import show_json, show_table, with_books
     from smartoken.domain.money import show_p
+    from smartoken.engine.journal import journal_root
     from smartoken.engine.reconcile import reconcile as check
 
-    page = with_books(lambda books: check(books.store, SystemClock(), patience_s=patience))
+    page = with_books(lambda books: check(books.store, SystemClock(), patience_s=patience,
+                                          journals=journal_root(books.conf)))
     if as_json:
         show_json({**asdict(page), "differences": len(page.differences)})
     else:

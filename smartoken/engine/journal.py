@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from smartoken.conf import Conf
 from smartoken.domain.usage import UsageRecord
 from smartoken.engine.frames import DoneFrame, Head, Intent, OpenFrame, pack
 from smartoken.engine.slots import CELLS, Slots
@@ -33,6 +34,11 @@ DISK_FULL, DISK_ALARM = 95, 80         # percent
 KEPT = 50_000                  # finished records of a segment that stay in memory; beyond, they are read back
 
 log = logging.getLogger(__name__)
+
+
+def journal_root(conf: Conf) -> Path:
+    """Where the workers of this machine keep their journals, a folder each."""
+    return conf.data_folder / "journal"
 
 
 def lock_folder(folder: Path) -> int | None:

@@ -5,21 +5,23 @@
 | R1   | each chain is gapless, its hashes link, and replaying its deltas gives its states                     |
 | R2   | I1 holds in every state                                                                               |
 | R3   | Σ cost_p of usage = posted + residue + flushed spend of open leases; each row's split sums to its cost |
-| R5   | no lease is long expired, no job pending for more than a day                                          |
+| R5   | no lease is long expired, no job pending for more than a day, nothing for long in dead journals       |
 | R6   | balances below zero: shown; a voucher below zero is a difference                                      |
 | R7   | share of usage that upstreams did not report, per channel (shown)                                     |
-| R8   | leases taken back from dead owners and not yet settled by them (shown)                                |
+| R8   | leases taken back from dead owners and not yet settled by them; damaged journal files (shown)         |
 
 An account whose head cannot be read for what it is differs by that, and its money is not looked at.
 """
 
 import hashlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 from smartoken.domain.account import MAIN, State, charged_p, empty
 from smartoken.domain.money import show_u
 from smartoken.engine.chaincheck import check_chain
 from smartoken.engine.finding import Page
+from smartoken.engine.leftovers import check_left
 from smartoken.engine.rowcheck import check_charged, check_rows, check_sum
 from smartoken.ports import Clock, Store
 
@@ -28,9 +30,13 @@ LEASE_LATE_MS = 15 * 60 * 1000
 JOB_LATE_MS = 24 * 3600 * 1000
 
 
-async def reconcile(store: Store, clock: Clock, *, patience_s: float = 0) -> Page:
-    """Check every account. While requests are being shipped, a row may be stored a moment before its lease is flushed:
-    an account that differs in R3 is looked at again for `patience_s` before it counts as different."""
+async def reconcile(store: Store, clock: Clock, *, patience_s: float = 0, journals: Path | None = None) -> Page:
+    """Check every account, and the folder with this machine's `journals`. StoreAway; ConfigError when that folder is
+    not ours to read.
+
+    While requests are being shipped, a row may be stored a moment before its lease is flushed: an account that differs
+    in R3 is looked at again for `patience_s` before it counts as different.
+    """
     page, seal = Page(), hashlib.sha256()
     accts = {acct async for acct in _chains(store)}
     owing = {doc["_id"]: doc.get("overdraft_u", 0) async for doc in _accounts(store)}
@@ -50,6 +56,8 @@ async def reconcile(store: Store, clock: Clock, *, patience_s: float = 0) -> Pag
     for channel, (guessed, all) in sorted(rows.counted.items()):
         if guessed:
             page.tell("R7", channel, f"{guessed} of {all} requests were counted by us, not reported")
+    if journals is not None:
+        await check_left(journals, store, clock.now_ms(), page)
     page.seal = seal.hexdigest()
     return page
 

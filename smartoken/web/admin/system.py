@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from smartoken.engine import figures
+from smartoken.engine.journal import journal_root
 from smartoken.engine.reconcile import reconcile
 from smartoken.errors import Refusal, StoreAway
 from smartoken.web.admin.desk import Desk
@@ -59,7 +60,8 @@ async def stop_reconcile() -> None:
 async def _reconcile(gateway: Any, who: str) -> None:
     begun = time.monotonic()
     try:
-        page = await reconcile(gateway.store, gateway.clock, patience_s=PATIENCE_S)
+        page = await reconcile(gateway.store, gateway.clock, patience_s=PATIENCE_S,
+                               journals=journal_root(gateway.conf))
         await figures.put(gateway.store, {
             "_id": RESULT, "at_ms": gateway.clock.now_ms(), "who": who, "ms": int((time.monotonic() - begun) * 1000),
             "accounts": page.accounts, "entries": page.entries, "rows": page.rows, "charged_p": str(page.charged_p),
