@@ -1,13 +1,14 @@
 """An account's chain from its first entry to its head: R1 and R2, and what else only a walk along it can tell."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from smartoken.domain.account import Declined, apply, empty, imbalance_u
 from smartoken.engine.chain import hash_of
+from smartoken.engine.debt import Debt
 from smartoken.engine.finding import Page
 from smartoken.engine.prune import PRUNED, explained
 from smartoken.engine.stateform import malformed
@@ -20,15 +21,18 @@ NONSENSE = (Declined, AssertionError, LookupError, TypeError, ValueError, Attrib
 
 @dataclass
 class Walk:
-    """What a chain told. `head` is its last entry that could be read; `sound`: that is its head, and of a state's form."""
+    """What a chain told. `head` is its last entry that could be read; `sound`: that is its head, and of a state's form;
+    `whole`: nothing was found along it."""
 
     head: Entry | None = None
     sound: bool = True
+    whole: bool = True
+    debt: Debt = field(default_factory=Debt)
 
 
 async def check_chain(store: Store, acct: str, page: Page) -> Walk:
     """R1 and R2 along the chain. StoreAway."""
-    walk = Walk()
+    walk, found = Walk(), len(page.findings)
     state: Any = empty()
     gaps: list[tuple[Entry, Entry]] = []
     runs: list[list] = []
@@ -65,10 +69,13 @@ async def check_chain(store: Store, acct: str, page: Page) -> Walk:
                 page.differs("R1", where, f"its state cannot be read: {wrong}")
             elif wrong_u := imbalance_u(link.state):
                 page.differs("R2", where, f"the books are out of balance by {wrong_u} µUSD")
+            if walk.sound and not wrong:
+                walk.debt.follow(state, link)
             walk.head, walk.sound, state = link, not wrong, link.state
     for before, link in gaps:
         if not _pruned(before, link, runs):
             page.differs("R1", f"{acct}:{link.seq}", f"follows {before.seq}: entries are missing")
+    walk.whole = len(page.findings) == found
     return walk
 
 

@@ -6,23 +6,25 @@
 | R2   | I1 holds in every state                                                                               |
 | R3   | Σ cost_p of usage = posted + residue + flushed spend of open leases; each row's split sums to its cost |
 | R5   | no lease is long expired, no job pending for more than a day, nothing for long in dead journals       |
-| R6   | balances below zero: shown; a voucher below zero is a difference                                      |
+| R6   | no more is owed on credit than the overdraft, no voucher is below zero; other balances below: shown   |
 | R7   | share of usage that upstreams did not report, per channel (shown)                                     |
-| R8   | leases taken back from dead owners and not yet settled by them; damaged journal files (shown)         |
+| R8   | leases taken back from dead owners, settled late or never; damaged journal files (shown)              |
 
-An account whose head cannot be read for what it is differs by that, and its money is not looked at.
+What is known of R8's duplicates: nothing. A row that comes again under its rid leaves no trace, which is why it is
+harmless. An account whose head cannot be read for what it is differs by that, and its money is not looked at.
 """
 
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from smartoken.domain.account import MAIN, State, charged_p, empty
-from smartoken.domain.money import show_u
+from smartoken.domain.account import State, charged_p, empty
 from smartoken.engine.chaincheck import check_chain
+from smartoken.engine.debt import check_debt
 from smartoken.engine.finding import Page
 from smartoken.engine.leftovers import check_left
 from smartoken.engine.rowcheck import check_charged, check_rows, check_sum
+from smartoken.engine.uncollected import tell_uncollected
 from smartoken.ports import Clock, Store
 
 PAGE = 1000
@@ -39,9 +41,9 @@ async def reconcile(store: Store, clock: Clock, *, patience_s: float = 0, journa
     """
     page, seal = Page(), hashlib.sha256()
     accts = {acct async for acct in _chains(store)}
-    owing = {doc["_id"]: doc.get("overdraft_u", 0) async for doc in _accounts(store)}
+    accts |= {doc["_id"] async for doc in _accounts(store)}
     rows = await check_rows(store, page)
-    for acct in sorted(accts | set(owing) | set(rows.sums_p)):
+    for acct in sorted(accts | set(rows.sums_p)):
         page.accounts += 1
         walk = await check_chain(store, acct, page)
         seal.update(f"{acct} {walk.head.hash if walk.head else ''}\n".encode())
@@ -49,9 +51,12 @@ async def reconcile(store: Store, clock: Clock, *, patience_s: float = 0, journa
         if not walk.sound:
             continue
         state = walk.head.state if walk.head else empty()
-        await check_charged(store, acct, state, page, patience_s)
+        if await check_charged(store, acct, state, page, patience_s) > 0 and walk.whole and rows.whole:
+            await tell_uncollected(store, acct, page)
         _late(acct, state, clock.now_ms(), page)
-        _below_zero(acct, state, owing.get(acct, 0), page)
+        # Read after the chain, and so never older than what was lent by it.
+        doc = await store.get("accounts", acct) or {}
+        check_debt(acct, state, walk.debt, doc.get("overdraft_u", 0), page)
         page.charged_p += charged_p(state)
     for channel, (guessed, all) in sorted(rows.counted.items()):
         if guessed:
@@ -89,13 +94,3 @@ def _late(acct: str, state: State, now_ms: int, page: Page) -> None:
             page.differs("R5", acct, f"job {rid} is pending for more than a day")
     for id in state["tomb"]:
         page.tell("R8", acct, f"lease {id} was taken back; its owner may still settle late")
-
-
-def _below_zero(acct: str, state: State, overdraft_u: int, page: Page) -> None:
-    """R6. Requests may overrun their holds by a stated bound, and people may adjust below zero: both only shown."""
-    main_u = state["pockets"][MAIN]["u"]
-    if main_u < 0:
-        page.tell("R6", acct, f"balance {show_u(main_u)}, may owe {show_u(overdraft_u)}")
-    for name, pocket in state["pockets"].items():
-        if name != MAIN and pocket["u"] < 0:
-            page.differs("R6", acct, f"voucher {name} is below zero")

@@ -1,6 +1,7 @@
 """The usage rows and the sum of them that the store keeps: R3, and the shares of R7."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import msgspec
@@ -17,10 +18,12 @@ BEHIND_ALL = "~"               # rids are letters and digits
 
 @dataclass
 class Rows:
-    """What all rows told. `sums_p` is {account: Σ cost_p}, `counted` {channel: [not reported, all]}."""
+    """What all rows told. `sums_p` is {account: Σ cost_p}, `counted` {channel: [not reported, all]};
+    `whole`: every row could be read."""
 
     sums_p: dict[str, int] = field(default_factory=dict)
     counted: dict[str, list[int]] = field(default_factory=dict)
+    whole: bool = True
 
     def add(self, row: UsageRecord) -> None:
         self.sums_p[row.acct] = self.sums_p.get(row.acct, 0) + row.cost_p
@@ -42,7 +45,8 @@ async def check_rows(store: Store, page: Page) -> Rows:
                 limit = 1
                 continue
             page.differs("R3", after, f"the row after this one cannot be read: {error}; those behind it were not checked")
-            return rows
+            rows.whole = False
+            break
         if not some:
             break
         after = some[-1].rid
@@ -63,6 +67,15 @@ async def _newest(store: Store, acct: str = "") -> str:
         return BEHIND_ALL
 
 
+async def rows_of(store: Store, acct: str) -> AsyncIterator[UsageRecord]:
+    """An account's rows as far as the newest of now. StoreAway; msgspec.MsgspecError when one cannot be read."""
+    after, newest = "", await _newest(store, acct)
+    while after < newest and (rows := await store.usage(acct, after=after, limit=PAGE)):
+        after = rows[-1].rid
+        for row in rows:
+            yield row
+
+
 async def check_sum(store: Store, acct: str, sum_p: int, page: Page) -> None:
     """R3: the sum that the store keeps must be that of the rows, `sum_p` when they were looked at.
 
@@ -72,11 +85,10 @@ async def check_sum(store: Store, acct: str, sum_p: int, page: Page) -> None:
     if sum_p == await store.usage_cost_p(acct):
         return
     before_p = await store.usage_cost_p(acct)
-    sum_p, after, newest = 0, "", await _newest(store, acct)
     try:
-        while after < newest and (rows := await store.usage(acct, after=after, limit=PAGE)):
-            after = rows[-1].rid
-            sum_p += sum(row.cost_p for row in rows)
+        sum_p = 0
+        async for row in rows_of(store, acct):
+            sum_p += row.cost_p
     except msgspec.MsgspecError as error:
         page.differs("R3", acct, f"not all of its rows can be read: {error}")
         return
@@ -85,8 +97,9 @@ async def check_sum(store: Store, acct: str, sum_p: int, page: Page) -> None:
         page.differs("R3", acct, f"rows cost {show_p(sum_p)}, the store's sum is {show_p(after_p)}")
 
 
-async def check_charged(store: Store, acct: str, state: State, page: Page, patience_s: float) -> None:
-    """R3. The rows are summed before the head is read again: what is charged may then only be ahead of them."""
+async def check_charged(store: Store, acct: str, state: State, page: Page, patience_s: float) -> int:
+    """R3; gives by how many pUSD more was used than charged. The rows are summed before the head is read again: what is
+    charged may then only be ahead of them."""
     waited_s = 0.0
     while True:
         used_p = await store.usage_cost_p(acct)
@@ -98,3 +111,4 @@ async def check_charged(store: Store, acct: str, state: State, page: Page, patie
         state = head.state if head else empty()
     if used_p != charged_p(state):
         page.differs("R3", acct, f"used {show_p(used_p)}, charged {show_p(charged_p(state))}")
+    return used_p - charged_p(state)
