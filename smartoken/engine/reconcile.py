@@ -9,6 +9,7 @@
 | R6   | no more is owed on credit than the overdraft, no voucher is below zero; other balances below: shown   |
 | R7   | share of usage that upstreams did not report, per channel (shown)                                     |
 | R8   | leases taken back from dead owners, settled late or never; damaged journal files (shown)              |
+| R9   | what attempts cost the operator that no client paid for, per channel (shown)                           |
 
 What is known of R8's duplicates: nothing. A row that comes again under its rid leaves no trace, which is why it is
 harmless. An account whose head cannot be read for what it is differs by that, and its money is not looked at.
@@ -58,9 +59,7 @@ async def reconcile(store: Store, clock: Clock, *, patience_s: float = 0, journa
         doc = await store.get("accounts", acct) or {}
         check_debt(acct, state, walk.debt, doc.get("overdraft_u", 0), page)
         page.charged_p += charged_p(state)
-    for channel, (guessed, all) in sorted(rows.counted.items()):
-        if guessed:
-            page.tell("R7", channel, f"{guessed} of {all} requests were counted by us, not reported")
+    rows.tell(page)
     if journals is not None:
         await check_left(journals, store, clock.now_ms(), page)
     page.seal = seal.hexdigest()

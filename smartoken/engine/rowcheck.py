@@ -1,4 +1,4 @@
-"""The usage rows and the sum of them that the store keeps: R3, and the shares of R7."""
+"""The usage rows and the sum of them that the store keeps: R3, and what the rows tell of channels, R7 and R9."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,12 +17,24 @@ BEHIND_ALL = "~"               # rids are letters and digits
 
 
 @dataclass
+class Unpaid:
+    """Attempts at one channel that no client paid for: `before` another one that gave the answer, and those of `free`
+    calls, that cost their client nothing. `cost_p` of it all is known, for `known` of them."""
+
+    before: int = 0
+    free: int = 0
+    known: int = 0
+    cost_p: int = 0
+
+
+@dataclass
 class Rows:
-    """What all rows told. `sums_p` is {account: Σ cost_p}, `counted` {channel: [not reported, all]};
-    `whole`: every row could be read."""
+    """What all rows told. `sums_p` is {account: Σ cost_p}; {channel: …}: `counted` are [not reported, all], `unpaid` what
+    the operator bore; `whole`: every row could be read."""
 
     sums_p: dict[str, int] = field(default_factory=dict)
     counted: dict[str, list[int]] = field(default_factory=dict)
+    unpaid: dict[str, Unpaid] = field(default_factory=dict)
     whole: bool = True
 
     def add(self, row: UsageRecord) -> None:
@@ -31,6 +43,23 @@ class Rows:
             share = self.counted.setdefault(row.channel, [0, 0])
             share[0] += row.usage.source != REPORTED
             share[1] += 1
+        for attempt in row.attempts[:-1] if row.cost_p else row.attempts:      # the last one is what was paid for
+            unpaid = self.unpaid.setdefault(attempt.channel, Unpaid())
+            unpaid.before += bool(row.cost_p)
+            unpaid.free += not row.cost_p
+            unpaid.known += bool(attempt.cost_p)
+            unpaid.cost_p += attempt.cost_p
+
+    def tell(self, page: Page) -> None:
+        """R7 and R9: figures, no differences. What an attempt cost is known when its upstream told a usage and the
+        channel has costs; mostly it failed before that."""
+        for channel, (guessed, all) in sorted(self.counted.items()):
+            if guessed:
+                page.tell("R7", channel, f"{guessed} of {all} requests were counted by us, not reported")
+        for channel, unpaid in sorted(self.unpaid.items()):
+            page.tell("R9", channel, f"{unpaid.before + unpaid.free} attempts were paid by no client: {unpaid.before} "
+                                     f"before another one answered, {unpaid.free} of calls that cost nothing; they cost "
+                                     f"{show_p(unpaid.cost_p)} by what is known of {unpaid.known}")
 
 
 async def check_rows(store: Store, page: Page) -> Rows:

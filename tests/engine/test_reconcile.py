@@ -8,7 +8,7 @@ from contextlib import closing
 
 from smartoken.domain.account import change
 from smartoken.domain.catalog import Account
-from smartoken.domain.usage import UsageRecord
+from smartoken.domain.usage import Attempt, UsageRecord
 from smartoken.engine.leases import Leases
 from smartoken.engine.ledger import Ledger
 from smartoken.engine.reaper import Reaper
@@ -236,5 +236,26 @@ def test_it_comes_to_an_end_while_rows_keep_coming(tmp_path):
             with closing(sqlite3.connect(tmp_path / "store.db")) as db, db:
                 db.execute("UPDATE usage SET cost_p = cost_p - 1 WHERE rid = 'n01'")
             assert (await reconcile(busy, clock, patience_s=1)).differences == []
+
+    asyncio.run(main())
+
+
+def test_attempts_that_no_client_paid_for_are_figures_of_their_channel(tmp_path):
+    async def main():
+        clock = HeldClock()
+        async with sqlite_in(tmp_path) as store:
+            await fill(store, clock)
+            assert not [f for f in (await reconcile(store, clock)).findings if f.rule == "R9"]
+            lost, good = Attempt("c1", "timeout"), Attempt("c2", "ok", 200, 5, 7 * P)
+            rows = {"x1": ([lost, lost, good], "ok"), "x2": ([lost, good], "ok"), "x3": ([good], "void"), "x4": ([], "ok"),
+                    "x5": ([Attempt("c1", "ok", cost_p=P), Attempt("c1", "ok")], "failed")}
+            await store.put_usage([UsageRecord(
+                rid=rid, acct="c", key="k", model="m", at_ms=1, attempts=attempts, status=status, lease="l",
+                cost_p=P * (status == "ok"), split={"main": P} if status == "ok" else {})
+                for rid, (attempts, status) in rows.items()])
+            said = {f.where: f.text for f in (await reconcile(store, clock)).findings if f.rule == "R9" and not f.wrong}
+            assert said["c1"].startswith("5 attempts were paid by no client: 3 before another one answered, 2 of calls")
+            assert "cost 0.000001 USD by what is known of 1" in said["c1"]
+            assert said["c2"].startswith("1 attempts") and "0.000007 USD by what is known of 1" in said["c2"]
 
     asyncio.run(main())
