@@ -2,13 +2,16 @@
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, TextIO, TypeVar
 
 from smartoken.conf import Conf, load
+from smartoken.domain.usage import DAY_MS
 from smartoken.engine.auth import check_pepper
 from smartoken.engine.changes import Catalog, Conflict
 from smartoken.engine.seal import Sealer, open_pepper, open_ring
@@ -108,3 +111,31 @@ def show_table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
 def date(ms: int) -> str:
     """Milliseconds since 1970 as a date in UTC, for people; '' for 0."""
     return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M") if ms else ""
+
+
+def new_file(path: str | Path) -> TextIO:
+    """A file to write that is not there yet, readable by its owner only. Opened before the work is begun: what cannot be
+    written would be lost."""
+    try:
+        return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", newline="", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be made ({error.strerror}); name a file that is not there yet") from None
+
+
+def span_ms(since: str, until: str, option: str = "") -> dict[str, int]:
+    """{since_ms, until_ms} from the day --since up to and with the day --until (UTC); '' is without an end. `option`
+    is the one that gave both."""
+    return {"since_ms": _day_ms(since, option or "--since") if since else 0,
+            "until_ms": _day_ms(until, option or "--until") + DAY_MS if until else 2**62}
+
+
+def _day_ms(day: str, option: str) -> int:
+    try:
+        return int(datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC).timestamp() * 1000)
+    except ValueError:
+        raise ConfigError(f"{option}: {day!r} is no day; write it like 2026-11-01") from None
+
+
+def plain(text: str) -> str:
+    """A cell of a CSV file: a spreadsheet must not take a name for a formula."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

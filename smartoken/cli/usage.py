@@ -26,6 +26,7 @@ def export(acct: Annotated[str, typer.Option("--account", help="Only this accoun
            conf: ConfOption = None) -> None:
     """Write usage out. Costs are exact, in pUSD (10⁻¹² USD), and as USD text."""
     use_conf(conf)
+    from smartoken.cli._books import span_ms
     from smartoken.engine.export import BY
     from smartoken.errors import ConfigError
 
@@ -35,8 +36,7 @@ def export(acct: Annotated[str, typer.Option("--account", help="Only this accoun
             raise ConfigError(f"--by: there is no '{name}'; name any of {', '.join(BY)}")
     if form not in ("csv", "json"):
         raise ConfigError(f"--format: {form!r} is neither csv nor json")
-    span = {"since_ms": _day_ms(since, "--since") if since else 0,
-            "until_ms": _day_ms(until, "--until") + 86_400_000 if until else 2**62}
+    span = span_ms(since, until)
     if out is None:
         _export(sys.stdout, acct, span, names, each, form)
         return
@@ -68,12 +68,13 @@ def _export(file, acct: str, span: dict[str, int], names: tuple[str, ...], each:
 def _csv(file, names: tuple[str, ...], lines) -> None:
     import csv
 
+    from smartoken.cli._books import plain
     from smartoken.engine.export import COUNTS
 
     table = csv.writer(file)
     table.writerow((*names, *COUNTS, "cost_usd"))
     for line in lines:
-        table.writerow((*map(_plain, line.of), *line.counts.values(), _usd(line.counts["cost_p"])))
+        table.writerow((*map(plain, line.of), *line.counts.values(), _usd(line.counts["cost_p"])))
 
 
 def _json(file, names: tuple[str, ...], lines) -> None:
@@ -84,21 +85,5 @@ def _json(file, names: tuple[str, ...], lines) -> None:
         file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def _plain(text: str) -> str:
-    """A spreadsheet must not take a name for a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
-
-
 def _usd(cost_p: int) -> str:
     return f"{cost_p // 10**12}.{cost_p % 10**12:012d}"
-
-
-def _day_ms(day: str, option: str) -> int:
-    from datetime import UTC, datetime
-
-    from smartoken.errors import ConfigError
-
-    try:
-        return int(datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC).timestamp() * 1000)
-    except ValueError:
-        raise ConfigError(f"{option}: {day!r} is no day; write it like 2026-11-01") from None

@@ -36,7 +36,7 @@ def create(amount: Annotated[str, typer.Argument(help="What each is worth, in US
     use_conf(conf)
     from pathlib import Path
 
-    from smartoken.cli._books import known_models, once, show_json, with_books
+    from smartoken.cli._books import known_models, new_file, once, show_json, with_books
     from smartoken.domain.money import show_u, usd_to_u
     from smartoken.errors import ConfigError
 
@@ -47,7 +47,7 @@ def create(amount: Annotated[str, typer.Argument(help="What each is worth, in US
     exp_ms = _end_of(until) if until else 0
     op = op or f"cli-{secrets.token_hex(8)}"
     models = with_books(lambda books: known_models(books, model or []))
-    file = _new_file(csv) if csv else None
+    file = new_file(csv) if csv else None
 
     async def work(books):
         return await (await _vouchers(books)).create(op, face_u, count, models=models, prio=prio, exp_ms=exp_ms,
@@ -155,18 +155,6 @@ def _write_csv(out, made) -> None:
         usd = f"{voucher.face_u // U_PER_USD}.{voucher.face_u % U_PER_USD:06d}"
         rows.writerow((code, voucher.id, voucher.batch, usd, " ".join(voucher.models), voucher.uses,
                        date(voucher.exp_ms), voucher.days or ""))
-
-
-def _new_file(path: str):
-    """Opened before anything is made: codes that cannot be written would be lost. Readable by its owner only."""
-    import os
-
-    from smartoken.errors import ConfigError
-
-    try:
-        return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", newline="", encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be made ({error.strerror}); name a file that is not there yet") from None
 
 
 def _end_of(day: str) -> int:

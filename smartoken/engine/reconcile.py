@@ -1,15 +1,16 @@
 """Do the books agree with themselves and with what was used? Read-only; every difference becomes a Finding.
 
-| rule | what must hold                                                                                      |
-|------|-----------------------------------------------------------------------------------------------------|
-| R1   | each chain is gapless, its hashes link, and replaying its deltas gives its states                     |
-| R2   | I1 holds in every state                                                                               |
-| R3   | Σ cost_p of usage = posted + residue + flushed spend of open leases; each row's split sums to its cost |
-| R5   | no lease is long expired, no job pending for more than a day, nothing for long in dead journals       |
-| R6   | no more is owed on credit than the overdraft, no voucher is below zero; other balances below: shown   |
-| R7   | share of usage that upstreams did not report, per channel (shown)                                     |
-| R8   | leases taken back from dead owners, settled late or never; damaged journal files (shown)              |
-| R9   | what attempts cost the operator that no client paid for, per channel (shown)                           |
+| rule | what must hold                                                                                          |
+|------|---------------------------------------------------------------------------------------------------------|
+| R1   | each chain is gapless but for recorded prunes, its hashes link, replaying its deltas gives its states   |
+| R2   | I1 holds in every state                                                                                 |
+| R3   | Σ cost_p of usage = posted + residue + flushed spend of open leases; each row's split sums to its cost  |
+| R4   | tokens per channel and model are those of a provider's statement within 0.5 %, where one is given       |
+| R5   | no lease is long expired, no job pending for more than a day, nothing lies for long in dead journals    |
+| R6   | no more is owed on credit than the overdraft, no voucher is below zero; other balances below: shown     |
+| R7   | share of usage that upstreams did not report, per channel (shown)                                       |
+| R8   | leases taken back from dead owners, settled late or never; damaged journal files (shown)                |
+| R9   | what attempts cost the operator that no client paid for, per channel (shown)                            |
 
 What is known of R8's duplicates: nothing. A row that comes again under its rid leaves no trace, which is why it is
 harmless. An account whose head cannot be read for what it is differs by that, and its money is not looked at.
@@ -25,6 +26,7 @@ from smartoken.engine.debt import check_debt
 from smartoken.engine.finding import Page
 from smartoken.engine.leftovers import check_left
 from smartoken.engine.rowcheck import check_charged, check_rows, check_sum
+from smartoken.engine.statement import Statement, compare
 from smartoken.engine.uncollected import tell_uncollected
 from smartoken.ports import Clock, Store
 
@@ -33,9 +35,10 @@ LEASE_LATE_MS = 15 * 60 * 1000
 JOB_LATE_MS = 24 * 3600 * 1000
 
 
-async def reconcile(store: Store, clock: Clock, *, patience_s: float = 0, journals: Path | None = None) -> Page:
-    """Check every account, and the folder with this machine's `journals`. StoreAway; ConfigError when that folder is
-    not ours to read.
+async def reconcile(store: Store, clock: Clock, *, patience_s: float = 0, journals: Path | None = None,
+                    statement: Statement | None = None) -> Page:
+    """Check every account, the folder with this machine's `journals`, and a provider's `statement`. StoreAway;
+    ConfigError when that folder is not ours to read, or when the statement is about a channel that nobody knows.
 
     While requests are being shipped, a row may be stored a moment before its lease is flushed: an account that differs
     in R3 is looked at again for `patience_s` before it counts as different.
@@ -62,6 +65,8 @@ async def reconcile(store: Store, clock: Clock, *, patience_s: float = 0, journa
     rows.tell(page)
     if journals is not None:
         await check_left(journals, store, clock.now_ms(), page)
+    if statement is not None:
+        await compare(store, statement, page)
     page.seal = seal.hexdigest()
     return page
 
