@@ -155,3 +155,36 @@ def test_a_limited_client_moves_no_money(gateway):
         with pytest.raises(openai.RateLimitError):
             call(gateway, poor, max_tokens=20)
     assert PRICE.output_u and len(gateway.records(poor)) <= 1
+
+
+def test_reconcile_with_what_the_provider_says(gateway):
+    """The upstream's own books as its statement: they agree with ours, until it says one percent more."""
+    client = gateway.client("reconciled")
+    for _ in range(3):
+        gateway.record(rid_of(call(gateway, client).headers))
+    lines = {line["id"]: line for line in map(json.loads, (gateway.folder / "sent.jsonl").read_text().splitlines())}
+    sums = {}
+    for line in lines.values():
+        tokens = sums.setdefault(line["model"], [0, 0])
+        tokens[0] += line["input"] + line["cache_read"]
+        tokens[1] += line["output"]
+    statement, page = gateway.folder / "provider.csv", gateway.folder / "page.csv"
+    today, day = time.time(), 86_400
+    days = ("--since", time.strftime("%Y-%m-%d", time.gmtime(today - day)),
+            "--until", time.strftime("%Y-%m-%d", time.gmtime(today + day)))
+
+    def found(more, code):
+        table = [("channel", "model", "input", "output"), *(("c", model, *tokens) for model, tokens in sums.items())]
+        table[1] = (*table[1][:2], table[1][2] + more, table[1][3])
+        with statement.open("w", newline="") as file:
+            csv.writer(file).writerows(table)
+        gateway.run("reconcile", "--provider", str(statement), *days, "--csv", str(page), code=code)
+        rows = list(csv.DictReader(page.open(newline="")))
+        page.unlink()
+        return rows
+
+    sound = found(0, 0)
+    assert [row["wrong"] for row in sound if row["rule"] == "R4"] == ["0"] * 2 * len(sums)
+    assert len(sound[-1]["text"]) == 64 and sound[-1]["rule"] == "seal"
+    wrong = [row for row in found(1 + sums[next(iter(sums))][0] // 100, 1) if row["wrong"] == "1"]
+    assert [(row["rule"], row["where"]) for row in wrong] == [("R4", f"c {next(iter(sums))}")]
