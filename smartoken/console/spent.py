@@ -14,7 +14,7 @@ DAY_MS = 86_400_000
 PAGE = 50
 FILE_PAGE = 1000
 FIELDS = ("rid", "at_ms", "key", "model", "status", "stream", "first_ms", "total_ms", "input", "output", "cache_read",
-          "cache_write", "reasoning", "images", "video_ms", "characters", "voices", "cost_p")
+          "cache_write", "reasoning", "images", "video_ms", "characters", "audio_ms", "voices", "cost_p")
 
 
 async def by_bands(store: Store, acct: str, field: str, measure: str, since_day: int, until_day: int, rest: str,

@@ -4,17 +4,20 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from smartoken.domain.usage import UsageRecord
+from smartoken.domain.usage import Usage, UsageRecord
 from smartoken.ports import Store
 
 PAGE = 1000
 BY = ("day", "account", "key", "model")
-COUNTS = ("requests", "input", "output", "cache_read", "cache_write", "images", "video_ms", "characters", "cost_p")
+# All that a Usage counts, so that no line has a cost without a quantity; reasoning is in the output already.
+MEASURES = tuple(name for name in Usage.__struct_fields__ if name not in ("reasoning", "source"))
+COUNTS = ("requests", *MEASURES, "cost_p")
 
 
 @dataclass(slots=True)
 class Line:
-    """`of` are the values of what was grouped by; `cost_p` is in pUSD, `counted` requests whose usage we counted."""
+    """`of` are the values of what was grouped by; `counts` are those of Usage, the number of `requests`, and `cost_p` in
+    pUSD."""
 
     of: tuple[str, ...]
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
@@ -23,7 +26,7 @@ class Line:
         counts, usage = self.counts, row.usage
         counts["requests"] += 1
         counts["cost_p"] += row.cost_p
-        for name in COUNTS[1:-1]:
+        for name in MEASURES:
             counts[name] += getattr(usage, name)
 
 

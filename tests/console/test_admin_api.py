@@ -9,6 +9,7 @@ import pytest
 
 from smartoken.adapters.sqlite import open_sqlite
 from smartoken.conf import Conf
+from smartoken.domain.usage import Usage
 from smartoken.engine.audit import AUDIT
 from smartoken.engine.chain import hash_of
 from smartoken.engine.keytext import digest_of
@@ -291,6 +292,7 @@ def test_usage_is_found_summed_and_exported(console, owner):
     assert owner.api("GET", "/usage/sums?by=rid").status_code == 400
     refused(owner.api("GET", "/usage/nothing"), 404, "request_not_found")
     table = owner.http.get(f"/admin/api/usage/export?acct={acct}").text.splitlines()
+    assert set(Usage.__struct_fields__) <= set(table[0].split(","))
     assert table[0].startswith("rid,at_ms,acct") and [line.split(",")[0] for line in table[1:]] == rids[::-1]
     lines = owner.http.get(f"/admin/api/usage/export?acct={acct}&format=jsonl").text.splitlines()
     assert [json.loads(line)["rid"] for line in lines] == rids[::-1]

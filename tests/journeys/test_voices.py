@@ -1,5 +1,7 @@
 """The price of cloning a voice: set aside before the call, charged once when the voice exists, and never otherwise."""
 
+import csv
+
 import httpx
 import pytest
 
@@ -52,6 +54,9 @@ def test_a_voice_costs_its_price_once(gateway, client, model):
     record = gateway.record(headers["x-request-id"])
     assert (record.usage.voices, record.cost_p, record.wire, record.status) == \
         (1, VOICE_U * 1_000_000, "openai.voices", "ok")
+    names, line = csv.reader(gateway.run("usage", "export", "--account", client.acct).splitlines())
+    sold = dict(zip(names, line, strict=True))
+    assert (sold["voices"], sold["cost_p"]) == ("1", str(record.cost_p)), "what was paid for stands beside the cost"
 
 
 def test_without_a_price_it_is_free(gateway):

@@ -140,7 +140,7 @@ async def _all(desk: Desk, query: RowsQuery) -> AsyncIterator[list[dict[str, Any
 async def _csv(desk: Desk, query: RowsQuery) -> AsyncIterator[str]:
     fields = ["rid", "at_ms", "acct", "key", "model", "channel", "wire", "status", "http_status", "stream", "first_ms",
               "total_ms", "input", "output", "cache_read", "cache_write", "reasoning", "images", "video_ms",
-              "characters", "voices", "source", *(("cost_p", "price_rev") if desk.sees_money else ())]
+              "characters", "audio_ms", "voices", "source", *(("cost_p", "price_rev") if desk.sees_money else ())]
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(fields)
