@@ -116,6 +116,9 @@ def failed(call: Any, meaning: str, failure: Failure) -> None:
     renew = call.route.channel.provider.renew
     if meaning == CREDENTIAL and renew is not None and call.renewal is None and not call.left:
         call.attempted("renewing")
+        for want in call.channel_wants:     # it was turned away at the door: nothing of the channel's limits was used
+            gateway.limiter.correct(want, 0)
+        call.channel_wants = ()
         call.renewal = asyncio.get_running_loop().create_task(_renew(call, renew, failure))
         return
     wait_s = failure.rest_s
