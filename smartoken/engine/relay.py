@@ -44,7 +44,7 @@ class Call:
                  "foreign", "forgot", "full_us", "gateway", "headers", "health", "hold", "key", "left", "limited",
                  "line", "look", "model", "money", "need", "parts", "passed", "pin", "price", "reader", "renewal",
                  "rid", "route", "routes", "served", "show_cost", "slot", "stages", "started_us", "status", "tail",
-                 "timer", "tokens", "tools", "tried", "usage", "wants", "watch", "wire")
+                 "timer", "tokens", "tools", "tried", "unsaid", "usage", "wants", "watch", "wire")
 
     def __init__(self, gateway: Any, client: Client, wire: Any, ask: Any, key: Any, account: Any, rid: str,
                  pin: str | None, show_cost: bool, extra: bytes, passed: Mapping[bytes, bytes] = NOTHING):
@@ -67,6 +67,7 @@ class Call:
         self.headers: list[tuple[bytes, bytes]] = []
         self.slot = -1
         self.renewal: asyncio.Task | None = None
+        self.unsaid: Refusal | None = None      # a channel could not be asked for this, and none was yet
         self.foreign: Failure | None = None     # the last channel could not read what another had made
         self.forgot = False                     # and the request was sent once more without that
         self.wants = self.channel_wants = ()
