@@ -39,14 +39,13 @@ def reconcile(patience: Annotated[float, typer.Option(min=0, help="Seconds to wa
     try:
         page = with_books(lambda books: check(books.store, SystemClock(), patience_s=patience,
                                               journals=journal_root(books.conf), statement=statement))
+        if file is not None:
+            _write_csv(file, page)
+            file.close()
     except BaseException:
         if file is not None:           # so that the same command may be given again
-            file.close()
             csv.unlink()
         raise
-    if file is not None:
-        with file:
-            _write_csv(file, page)
     if as_json:
         show_json({**asdict(page), "differences": len(page.differences)})
     else:
