@@ -54,6 +54,7 @@ async def check_chain(store: Store, acct: str, page: Page) -> Walk:
         for link in links:
             where = f"{acct}:{link.seq}"
             page.entries += 1
+            known = len(page.findings)
             seq, prev_hash = (walk.head.seq + 1, walk.head.hash) if walk.head else (1, "")
             gap = walk.head is not None and link.seq > seq
             if gap:                     # a later entry may say that it was pruned
@@ -69,7 +70,7 @@ async def check_chain(store: Store, acct: str, page: Page) -> Walk:
                 page.differs("R1", where, f"its state cannot be read: {wrong}")
             elif wrong_u := imbalance_u(link.state):
                 page.differs("R2", where, f"the books are out of balance by {wrong_u} µUSD")
-            if walk.sound and not wrong:
+            if walk.sound and len(page.findings) == known:
                 walk.debt.follow(state, link)
             walk.head, walk.sound, state = link, not wrong, link.state
     for before, link in gaps:

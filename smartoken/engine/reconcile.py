@@ -44,6 +44,8 @@ async def reconcile(store: Store, clock: Clock, *, patience_s: float = 0, journa
     in R3 is looked at again for `patience_s` before it counts as different.
     """
     page, seal = Page(), hashlib.sha256()
+    if statement is not None:
+        await compare(store, statement, page)
     accts = {acct async for acct in _chains(store)}
     accts |= {doc["_id"] async for doc in _accounts(store)}
     rows = await check_rows(store, page)
@@ -65,8 +67,7 @@ async def reconcile(store: Store, clock: Clock, *, patience_s: float = 0, journa
     rows.tell(page)
     if journals is not None:
         await check_left(journals, store, clock.now_ms(), page)
-    if statement is not None:
-        await compare(store, statement, page)
+    page.findings.sort(key=lambda finding: (not finding.wrong, finding.rule))
     page.seal = seal.hexdigest()
     return page
 

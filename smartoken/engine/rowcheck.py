@@ -78,12 +78,16 @@ async def check_rows(store: Store, page: Page) -> Rows:
             break
         if not some:
             break
-        after = some[-1].rid
         for row in some:
             page.rows += 1
             rows.add(row)
             if row.cost_p < 0 or sum(row.split.values()) != row.cost_p:
                 page.differs("R3", row.rid, f"cost {row.cost_p} pUSD, but {sum(row.split.values())} were paid")
+            rows.whole = row.rid > after
+            if not rows.whole:          # a changed one must not lead in circles
+                page.differs("R3", after, f"the row after this one names {row.rid}; those behind it were not checked")
+                return rows
+            after = row.rid
         await asyncio.sleep(0)
     return rows
 
@@ -100,9 +104,11 @@ async def rows_of(store: Store, acct: str) -> AsyncIterator[UsageRecord]:
     """An account's rows as far as the newest of now. StoreAway; msgspec.MsgspecError when one cannot be read."""
     after, newest = "", await _newest(store, acct)
     while after < newest and (rows := await store.usage(acct, after=after, limit=PAGE)):
-        after = rows[-1].rid
         for row in rows:
             yield row
+        if rows[-1].rid <= after:       # check_rows has told of it
+            return
+        after = rows[-1].rid
 
 
 async def check_sum(store: Store, acct: str, sum_p: int, page: Page) -> None:
@@ -118,6 +124,8 @@ async def check_sum(store: Store, acct: str, sum_p: int, page: Page) -> None:
         sum_p = 0
         async for row in rows_of(store, acct):
             sum_p += row.cost_p
+            if row.acct != acct:
+                page.differs("R3", row.rid, f"is kept as a row of {acct} and names {row.acct}")
     except msgspec.MsgspecError as error:
         page.differs("R3", acct, f"not all of its rows can be read: {error}")
         return

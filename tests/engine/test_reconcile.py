@@ -198,6 +198,43 @@ def test_bytes_that_are_no_entry_or_row_are_findings(tmp_path):
     asyncio.run(main())
 
 
+class Circling:
+    """A store that has had enough of being read when a test has been in circles long since."""
+
+    def __init__(self, store):
+        self.store, self.reads = store, 0
+
+    def __getattr__(self, name):
+        return getattr(self.store, name)
+
+    async def usage(self, *args, **where):
+        self.reads += 1
+        assert self.reads < 50, "it goes in circles"
+        return await self.store.usage(*args, **where)
+
+
+def test_a_row_that_names_another_rid_or_account_is_found(tmp_path):
+    async def main():
+        clock = HeldClock()
+        async with sqlite_in(tmp_path) as store:
+            await fill(store, clock)
+            with closing(sqlite3.connect(tmp_path / "store.db")) as db, db:
+                [body] = db.execute("SELECT body FROM usage WHERE rid = 'b10'").fetchone()
+            for name, wrong, text in (("rid", "a00", "names a00"), ("acct", "a", "is kept as a row of b and names a")):
+                with closing(sqlite3.connect(tmp_path / "store.db")) as db, db:
+                    changed = json.dumps(json.loads(body) | {name: wrong})
+                    db.execute("UPDATE usage SET body = ? WHERE rid = 'b10'", (changed,))
+                assert any(text in f.text for f in (await reconcile(store, clock)).differences), name
+            with closing(sqlite3.connect(tmp_path / "store.db")) as db, db:
+                changed = json.dumps(json.loads(body) | {"rid": "a00"})
+                db.execute("UPDATE usage SET body = ? WHERE rid = 'b10'", (changed,))
+                db.execute("UPDATE usage SET body = '[]' WHERE rid = 'b11'")
+            page = await reconcile(Circling(store), clock)
+            assert any("names a00" in f.text for f in page.differences), "looked for one by one"
+
+    asyncio.run(main())
+
+
 class Busy:
     """A store of which nobody can read a page of rows but another request is stored and charged first."""
 
