@@ -221,11 +221,24 @@ async def _unclear(jobs: Any, job: Job, lasting: bool, attempts: list[Attempt]) 
                     ended_ms=jobs.clock.now_ms())
 
 
+def _known_maker(jobs: Any, job: Job) -> Maker | None:
+    """How the job's upstream is asked; None when its channel is not in the catalog, or its plugin not installed."""
+    gateway = jobs.gateway
+    channel = gateway.snapshots.current.channels.get(job.channel)
+    if channel is None:
+        return None
+    wire = gateway.registry.wires.get(job.wire)
+    return channel.provider.makers.get(job.wire) or (wire.maker if wire is not None else None)
+
+
+def _lives_ms(maker: Maker | None) -> int:
+    """How long after the create call an upstream knows its work at most; of one that cannot be asked a day."""
+    return (maker.lives_h if maker is not None else 24) * 3_600_000
+
+
 async def forget(jobs: Any, job: Job) -> None:
     """unknown: leave it alone until a person has looked into it, or the upstream cannot know it any more."""
-    channel = jobs.gateway.snapshots.current.channels.get(job.channel)
-    lives_h = maker_of(jobs.gateway, channel, job.wire).lives_h if channel is not None else 24
-    due_ms = job.sent_ms + lives_h * 3_600_000
+    due_ms = job.sent_ms + _lives_ms(_known_maker(jobs, job))
     if jobs.clock.now_ms() < due_ms:
         await jobs.save(job, owner="", until_ms=due_ms)
     else:
@@ -238,16 +251,15 @@ async def poll(jobs: Any, job: Job) -> None:
     """running -> …: ask at the maker's pace until the upstream says how it ended, or cannot know any more."""
     gateway, first, delay_s = jobs.gateway, True, 0.0
     while job.state == states.RUNNING:
-        channel = gateway.snapshots.current.channels.get(job.channel)
-        if channel is None:                     # taken out of the catalog: its credential is gone, the work is not
-            await asyncio.sleep(POLL_S)
-            continue
-        maker = maker_of(gateway, channel, job.wire)
+        channel, maker = gateway.snapshots.current.channels.get(job.channel), _known_maker(jobs, job)
         age_ms = jobs.clock.now_ms() - job.sent_ms
-        if age_ms > maker.lives_h * 3_600_000:
+        if age_ms > _lives_ms(maker):
             await jobs.save(job, state=states.LOST, fault=Fault("upstream_error", "The upstream never finished this.",
                                                                 "upstream_lost", 503))
             return
+        if maker is None:                       # its channel or plugin was taken away: perhaps it comes back
+            await asyncio.sleep(POLL_S)
+            continue
         pace_s = channel.settings.get("poll_s") or maker.pace_s[0 if first and age_ms < 1000 * maker.pace_s[0] else 1]
         pace_s *= 2 if age_ms > SLOWER_MS else 1
         await asyncio.sleep(max(delay_s, pace_s * random.uniform(0.8, 1.2)))
