@@ -71,11 +71,17 @@ def need_of(model: Model, ask: Ask) -> Need:
     if not ask.max_cost_p or need.full_p <= ask.max_cost_p:
         return need
     output = need.output_for(ask.max_cost_p)
-    if output < ask.choices:
+    if output < ask.choices or need.prompt_p > ask.max_cost_p:      # the second where output is free: speech and the like
         least_u = ceil_u(need.prompt_p + ask.choices * need.token_u)
-        raise refuse("invalid_request", f"'{MAX_COST}' is {ask.max_cost_p // P_PER_U}, but this prompt and one token of "
-                     f"output may cost {least_u} µUSD.", code="max_cost_too_low", param=MAX_COST)
+        what = "this prompt and one token of output" if need.token_u else "this"
+        raise cost_too_low(ask, f"{what} may cost {least_u}")
     return need._replace(output=output)
+
+
+def cost_too_low(ask: Ask, price: str) -> Refusal:
+    """The refusal of a call that its own `max_cost_micro_usd` does not pay for; `price` ends with the µUSD."""
+    return refuse("invalid_request", f"'{MAX_COST}' is {ask.max_cost_p // P_PER_U}, but {price} µUSD.",
+                  code="max_cost_too_low", param=MAX_COST)
 
 
 def ceiling_p(model: Model, estimate: Estimate, ask: Ask) -> int:

@@ -53,13 +53,18 @@ class Order:
 
 
 def offer(gateway: Any, order: Order) -> tuple[Model, Ask, int]:
-    """(model, the Ask in the model's own words, µUSD to set aside); Refusal for what cannot be had. Moves nothing."""
+    """(model, the Ask in the model's own words, µUSD to set aside); Refusal for what cannot be had, or costs more than
+    the client's own limit. Moves nothing."""
     ask = order.ask
     model = admission.model_for(gateway.snapshots.current, order.key, ask.slug)
     routing.routes_of(model, ask.wire, order.pin)
     ask = fit(model, ask, order.kind)
     admission.run_gates(gateway.registry.gates, order.key, ask)
-    return model, ask, unit_u(model, ask, order.kind) * units(ask, order.kind)
+    admission.take_cost_limit(ask)
+    held_u = unit_u(model, ask, order.kind) * units(ask, order.kind)
+    if ask.max_cost_p and held_u * P_PER_U > ask.max_cost_p:
+        raise admission.cost_too_low(ask, f"this costs {held_u}")
+    return model, ask, held_u
 
 
 async def begin(jobs: Any, order: Order, check: Callable[[Order], Awaitable[None]] | None = None) -> Job:

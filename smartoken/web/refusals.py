@@ -58,7 +58,8 @@ GROUPS: dict[str, Group] = {
     "stored": {"not_found": {"response_not_found": "There is no response 'resp_1'."},
                "upstream": {"upstream_failed": "The upstream did not answer."}},
     "made": {
-        "invalid_request": {"value_not_offered": "'size' must be one of 1024x1024 for the model 'm', not '1x1'.",
+        "invalid_request": {"max_cost_too_low": "'max_cost_micro_usd' is 10000, but this costs 20000 µUSD.",
+                            "value_not_offered": "'size' must be one of 1024x1024 for the model 'm', not '1x1'.",
                             "content_policy_violation": "The upstream's content policy refused this."},
         "upstream": {"upstream_unclear": "The call to the upstream ended unclear; it is not made again.",
                      "never_begun": "The process that took this call is gone; call again.",
@@ -69,7 +70,8 @@ GROUPS: dict[str, Group] = {
     "stop": {"conflict": {"not_cancelable": "The upstream has begun, so this cannot be canceled any more."}},
     "content": {"not_found": {"content_not_ready": "There is nothing yet."}},
     "clone": {
-        "invalid_request": {"voices_not_served": "No voice can be made for the model 'm'.",
+        "invalid_request": {"max_cost_too_low": "'max_cost_micro_usd' is 1000000, but this costs 1500000 µUSD.",
+                            "voices_not_served": "No voice can be made for the model 'm'.",
                             "not_multipart": "The body must be multipart/form-data.",
                             "sample_type": "'audio_sample' must be a WAV, MP3 or M4A recording.",
                             "sample_length": "'audio_sample' must last from 5 to 300 seconds; it lasts 2.",
