@@ -157,6 +157,25 @@ def channel_wants(channel: Channel, tokens: int) -> tuple[Want, ...]:
     return tuple(wants)
 
 
+def take_request(limiter: Limiter, channel: Channel) -> int:
+    """Take a request of a channel's own limit, for work that is not counted in tokens; microseconds until there is one
+    to take, 0 when it was taken."""
+    wants = [want for want in channel_wants(channel, 0) if want.cost] if channel.rpm else ()
+    refused = limiter.take(wants) if wants else None
+    return refused[1] if refused is not None else 0
+
+
+def channels_full(slug: str, wait_us: int) -> Refusal:
+    """What a call is told when no channel of its model has room; `wait_us` is that of the first to have some again."""
+    return refuse("upstream", f"Every channel for the model '{slug}' is at its limit.", code="channels_full",
+                  retry_after_s=wait_s(wait_us))
+
+
+def wait_s(wait_us: int) -> int:
+    """A wait as Retry-After says it: rounded up, a second at least."""
+    return max(1, -(-wait_us // 1_000_000))
+
+
 def give_back(limiter: Limiter, wants: Sequence[Want], tokens: int = 0) -> None:
     """What was really used of the token limits; requests are not given back."""
     for want in wants:
@@ -174,9 +193,9 @@ def take(limiter: Limiter, wants: Sequence[Want]) -> None:
 def limit_of(want: Want, wait_us: int) -> Refusal:
     """The 429 of a want that has to wait."""
     what = "tokens" if want.key.endswith(":tpm") else "requests"
-    wait_s = max(1, -(-wait_us // 1_000_000))
-    return refuse("rate_limit", f"The limit of {want.limit} {what} a minute is reached; try again in {wait_s} s.",
-                  code=f"{what}_per_minute", retry_after_s=wait_s)
+    seconds = wait_s(wait_us)
+    return refuse("rate_limit", f"The limit of {want.limit} {what} a minute is reached; try again in {seconds} s.",
+                  code=f"{what}_per_minute", retry_after_s=seconds)
 
 
 def limit_headers(limiter: Limiter, wants: Sequence[Want]) -> bytes:

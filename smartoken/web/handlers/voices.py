@@ -12,7 +12,7 @@ import msgspec
 from tornado.web import stream_request_body
 
 from smartoken.domain.money import ceil_u
-from smartoken.engine.admission import MAX_COST
+from smartoken.engine.admission import MAX_COST, limit_headers
 from smartoken.engine.generate import Order
 from smartoken.engine.repeat import same_of
 from smartoken.engine.voices import CONSENT_MAX, PATH, SAMPLE_MAX, WIRE, Voice, checked
@@ -107,8 +107,12 @@ class Collection(VoicesHandler):
             self.send({"object": "quote", "model": order.ask.slug,
                        "cost_micro_usd": self.gateway.voices.quote_u(order)})
             return
-        voices = self.gateway.voices
-        self._waiter = asyncio.create_task(voices.made(await voices.begin(self._order(_ask(fields)))))
+        voices, order = self.gateway.voices, self._order(_ask(fields))
+        try:
+            job = await voices.begin(order)
+        finally:
+            self.tell(limit_headers(self.gateway.limiter, order.wants))
+        self._waiter = asyncio.create_task(voices.made(job))
         try:
             voice, job = await self._waiter
         except asyncio.CancelledError:
