@@ -61,10 +61,7 @@ def need_of(model: Model, ask: Ask) -> Need:
     """The Need of a call. Refusal 400 when its own `max_cost_micro_usd` does not pay for a token of output."""
     if ask.free:
         return Need(0, 0, 0, 0)
-    price = model.price
-    most = ask.max_output or (model.max_output or MOST_OUTPUT) * ask.choices
-    if model.max_output:
-        most = min(most, model.max_output * ask.choices)
+    price, most = model.price, output_at_most(model, ask)
     prompt = prompt_at_most(model, ask)
     prompt_p = prompt * max(price.input_u, price.cache_write_u, price.cache_read_u) + spoken_p(model, ask)
     need = Need(prompt, prompt_p, most, price.output_u)
@@ -82,6 +79,21 @@ def cost_too_low(ask: Ask, price: str) -> Refusal:
     """The refusal of a call that its own `max_cost_micro_usd` does not pay for; `price` ends with the µUSD."""
     return refuse("invalid_request", f"'{MAX_COST}' is {ask.max_cost_p // P_PER_U}, but {price} µUSD.",
                   code="max_cost_too_low", param=MAX_COST)
+
+
+def output_at_most(model: Model, ask: Ask) -> int:
+    """Tokens that all choices may write: as the client or the model limits them, else MOST_OUTPUT each. The last is no
+    limit of an account with money enough: nothing tells its upstream to stop there."""
+    most = ask.max_output or (model.max_output or MOST_OUTPUT) * ask.choices
+    return min(most, model.max_output * ask.choices) if model.max_output else most
+
+
+def most_of(model: Model, ask: Ask, need: Need) -> Need | None:
+    """What a rich account's call can use at most, for those who ask before: where nobody limits its output, as much as
+    the model reads and writes at once. None when the model does not list that either."""
+    if ask.free or ask.max_cost_p or ask.max_output is not None or model.max_output:
+        return need
+    return need._replace(output=model.context_length * ask.choices) if model.context_length else None
 
 
 def ceiling_p(model: Model, estimate: Estimate, ask: Ask) -> int:
