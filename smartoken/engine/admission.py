@@ -68,11 +68,17 @@ def need_of(model: Model, ask: Ask) -> Need:
     if not ask.max_cost_p or need.full_p <= ask.max_cost_p:
         return need
     output = need.output_for(ask.max_cost_p)
-    if output < ask.choices:
+    if output < ask.choices or need.prompt_p > ask.max_cost_p:      # the second where output is free: speech and the like
         least_u = ceil_u(need.prompt_p + ask.choices * need.token_u)
-        raise refuse("invalid_request", f"'{MAX_COST}' is {ask.max_cost_p // P_PER_U}, but this prompt and one token of "
-                     f"output may cost {least_u} µUSD.", code="max_cost_too_low", param=MAX_COST)
+        what = "this prompt and one token of output" if need.token_u else "this"
+        raise cost_too_low(ask, f"{what} may cost {least_u}")
     return need._replace(output=output)
+
+
+def cost_too_low(ask: Ask, price: str) -> Refusal:
+    """The refusal of a call that its own `max_cost_micro_usd` does not pay for; `price` ends with the µUSD."""
+    return refuse("invalid_request", f"'{MAX_COST}' is {ask.max_cost_p // P_PER_U}, but {price} µUSD.",
+                  code="max_cost_too_low", param=MAX_COST)
 
 
 def output_at_most(model: Model, ask: Ask) -> int:
@@ -163,6 +169,25 @@ def channel_wants(channel: Channel, tokens: int) -> tuple[Want, ...]:
     return tuple(wants)
 
 
+def take_request(limiter: Limiter, channel: Channel) -> int:
+    """Take a request of a channel's own limit, for work that is not counted in tokens; microseconds until there is one
+    to take, 0 when it was taken."""
+    wants = [want for want in channel_wants(channel, 0) if want.cost] if channel.rpm else ()
+    refused = limiter.take(wants) if wants else None
+    return refused[1] if refused is not None else 0
+
+
+def channels_full(slug: str, wait_us: int) -> Refusal:
+    """What a call is told when no channel of its model has room; `wait_us` is that of the first to have some again."""
+    return refuse("upstream", f"Every channel for the model '{slug}' is at its limit.", code="channels_full",
+                  retry_after_s=wait_s(wait_us))
+
+
+def wait_s(wait_us: int) -> int:
+    """A wait as Retry-After says it: rounded up, a second at least."""
+    return max(1, -(-wait_us // 1_000_000))
+
+
 def give_back(limiter: Limiter, wants: Sequence[Want], tokens: int = 0) -> None:
     """What was really used of the token limits; requests are not given back."""
     for want in wants:
@@ -180,9 +205,9 @@ def take(limiter: Limiter, wants: Sequence[Want]) -> None:
 def limit_of(want: Want, wait_us: int) -> Refusal:
     """The 429 of a want that has to wait."""
     what = "tokens" if want.key.endswith(":tpm") else "requests"
-    wait_s = max(1, -(-wait_us // 1_000_000))
-    return refuse("rate_limit", f"The limit of {want.limit} {what} a minute is reached; try again in {wait_s} s.",
-                  code=f"{what}_per_minute", retry_after_s=wait_s)
+    seconds = wait_s(wait_us)
+    return refuse("rate_limit", f"The limit of {want.limit} {what} a minute is reached; try again in {seconds} s.",
+                  code=f"{what}_per_minute", retry_after_s=seconds)
 
 
 def limit_headers(limiter: Limiter, wants: Sequence[Want]) -> bytes:

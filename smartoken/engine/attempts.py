@@ -212,12 +212,10 @@ def _give_up(call: Any) -> None:
         return
     wait_s = routing.soonest_s(gateway.health, call.served.slug, call.routes, gateway.clock.mono_us())
     if call.full_us:
-        full_s = max(1, -(-call.full_us // 1_000_000))
         if not call.attempts:
-            call.refuse(refuse("upstream", f"Every channel for the model '{call.model.slug}' is at its limit.",
-                               code="channels_full", retry_after_s=full_s), "failed")
+            call.refuse(admission.channels_full(call.model.slug, call.full_us), "failed")
             return
-        wait_s = min(wait_s, full_s)
+        wait_s = min(wait_s, admission.wait_s(call.full_us))
     where = f"Channel '{call.pin}'" if call.pin is not None else "Every channel"
     call.refuse(refuse("upstream", f"{where} failed for the model '{call.model.slug}'.", code="upstream_failed",
                        retry_after_s=wait_s), "failed")

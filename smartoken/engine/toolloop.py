@@ -110,6 +110,13 @@ class Rounds:
             tool.cancel()
         self._call.gone()
 
+    def stop(self) -> None:
+        """The process ends between two rounds: say so, and charge the tools that ran."""
+        if self._task is None:                          # the next round began this very turn, and is stopped as a call
+            return
+        self._refuse(refuse("upstream", "This node is going out of service.", code="not_ready", retry_after_s=1))
+        self.gone()
+
     def pause(self) -> None:
         """The client reads slowly."""
         self._call.pause()
@@ -185,7 +192,9 @@ class Rounds:
         if not calls or self._last or self._left:
             self._end()
             return
+        self._gateway.between.add(self)
         self._task = asyncio.get_running_loop().create_task(self._next(list(calls)))
+        self._task.add_done_callback(lambda _: self._gateway.between.discard(self))
 
     async def _next(self, calls: list[ToolCall]) -> None:
         before, charged = self._call, {}
