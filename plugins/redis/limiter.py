@@ -5,10 +5,12 @@ PROBES exchanges in a row went well, so that a flapping Redis does not make us f
 """
 
 import asyncio
+import heapq
 import logging
 import secrets
 from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 from redis.exceptions import NoScriptError, RedisError, ResponseError
@@ -29,7 +31,7 @@ ALONE_US, PROBES, PROBE_S = 5_000_000, 3, 0.3
 IDLE_US = 1_000_000            # then a process gives back what it has beyond its reserve
 FORGET_US = 60_000_000
 BATCH = 200                    # keys in one exchange
-RETRY_US = 50_000              # the least wait we name: a round and its answer
+ROUND_US = 50_000              # a round and its answer: by so much any wait we name is longer than what Redis needs
 MAX_KEYS = 1_000_000
 
 FAILURES = (RedisError, OSError, TimeoutError, ValueError)
@@ -50,6 +52,8 @@ class RedisLimiter:
         self._queue: deque[str] = deque()              # every key of _quotas once: the order of looking at them
         self._needy: dict[str, Quota] = {}             # to be asked for in the next round
         self._active: dict[str, Quota] = {}            # used since they were last given back
+        self._waiting: dict[str, Quota] = {}           # with a refused call for which Redis had too little
+        self._due: list[tuple[int, str]] = []          # a heap: when a call that waits can be given, by what Redis said
         self._errors: deque[int] = deque(maxlen=ERRORS)
         self._wake, self._hurry = asyncio.Event(), asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -68,7 +72,7 @@ class RedisLimiter:
         for want in wants:
             quota = self._quota(want, now)
             need[want.key] = total = need.get(want.key, 0) + cost_us(want.limit, want.cost)
-            missing = total - quota.have
+            missing = total - quota.usable(now)
             if missing <= 0:
                 continue
             if self.alone:
@@ -76,12 +80,13 @@ class RedisLimiter:
                 if wait <= 0:
                     continue
             else:
-                quota.short = max(quota.short, missing)
-                wait = quota.wait(missing, now)
+                wait = max(quota.wait(missing, now), 0)
+                quota.refused(total, now, wait)
                 quota.used = now
                 self._active[quota.key] = quota
-                self._ask(quota, hurry=wait <= 0)
-                wait = max(wait, RETRY_US)
+                self._ask_at(quota, now + wait)
+                self._ask(quota, hurry=not wait)
+                wait += ROUND_US
             if refused is None or wait > refused[1]:
                 refused = want, wait
         if refused is None:
@@ -113,7 +118,7 @@ class RedisLimiter:
         if quota is None:
             free = burst
         elif self.alone:
-            free = quota.have + max(-quota.share_wait(0, now, self._since, self.processes), 0) // self.processes
+            free = quota.usable(now) + max(-quota.share_wait(0, now, self._since, self.processes), 0) // self.processes
         else:
             free = quota.free_at(now)
         free = max(min(free, burst), 0)
@@ -173,6 +178,7 @@ class RedisLimiter:
         quota.have -= own
         quota.spent += own
         quota.used = now
+        quota.called(total, now)
         if total > own:
             quota.share_take(total - own, now, self._since, self._nodes.count)
         self._active[quota.key] = quota
@@ -183,6 +189,11 @@ class RedisLimiter:
         self._wake.set()
         if hurry:
             self._hurry.set()
+
+    def _ask_at(self, quota: Quota, at: int) -> None:
+        if not quota.due or at < quota.due - ROUND_US:
+            quota.due = at
+            heapq.heappush(self._due, (at, quota.key))
 
     def _forget(self, now: int) -> None:
         """Look at two keys for each one that comes, so that dead ones cannot pile up. One is dead when a new one in its
@@ -214,8 +225,22 @@ class RedisLimiter:
             await asyncio.sleep(PROBE_S)
         elif self._errors:
             await asyncio.sleep(AGAIN_S)
-        elif await _happens(self._wake, BEAT_S):
-            await _happens(self._hurry, PACE_S)
+        elif await _happens(self._wake, self._due_s(BEAT_S)):
+            await _happens(self._hurry, self._due_s(PACE_S))
+
+    def _due_s(self, most: float) -> float:
+        """Seconds until the next that waits is due."""
+        return min(max(self._due[0][0] - self._now(), 0) / 1_000_000, most) if self._due else most
+
+    def _gather_due(self) -> None:
+        now = self._now()
+        while self._due and self._due[0][0] <= now:
+            at, key = heapq.heappop(self._due)
+            quota = self._quotas.get(key)
+            if quota is not None and quota.due == at:
+                quota.due = 0
+                if quota.least:
+                    self._needy[key] = quota
 
     async def _round(self) -> None:
         self._wake.clear()
@@ -227,14 +252,15 @@ class RedisLimiter:
                 await self._come_back()
         else:
             if self._nodes.due(BEAT_S):
-                await self._exchange(self._nodes.beat())
+                await self._exchange(self._nodes.beat(self._still_waiting()))
                 self._give_back()
             if self._epoch != self._nodes.epoch:
                 await self._remind()
+            self._gather_due()
             while self._needy:
-                batch = [self._needy.pop(key) for key in list(self._needy)[:BATCH]]
+                batch, now = [self._needy.pop(key) for key in list(islice(self._needy, BATCH))], self._now()
                 await self._send([(quota, taking) for quota in batch
-                                  if (taking := quota.asking(self._reserve(quota.burst)))])
+                                  if (taking := quota.asking(self._reserve(quota.burst), now))])
             self._errors.clear()
 
     async def _exchange(self, call):
@@ -277,16 +303,33 @@ class RedisLimiter:
             await self._send([(quota, quota.correction(floor)) for quota, floor in known[start:start + BATCH]])
         self._epoch = self._nodes.epoch
 
-    def _give_back(self, idle_us: int = IDLE_US) -> None:
+    def _give_back(self, leaving: bool = False) -> None:
+        """What lies idle, or what others wait for, and ask anew for what is held for the next large call."""
         now = self._now()
         for key, quota in list(self._active.items()):
-            if now - quota.used >= idle_us:
+            if key in self._nodes.waited_for and not quota.least:
+                quota.let_go(now)
+            held = quota.holds(now) and not leaving
+            if not held and (leaving or now - quota.used >= IDLE_US):
                 del self._active[key]
-                quota.back += quota.surplus()
+                quota.back += quota.surplus(now)
+                self._needy[key] = quota
+            elif held:
                 self._needy[key] = quota
 
+    def _still_waiting(self) -> list[str]:
+        """The limits to name to the others. We ask for them again, as somebody may have given something back."""
+        now, names = self._now(), []
+        for key, quota in list(self._waiting.items()):
+            if quota.least and now < quota.patient:
+                self._needy[key] = quota
+                names.append(key)
+            else:
+                del self._waiting[key]
+        return names[:BATCH]
+
     async def _leave(self) -> None:
-        self._give_back(idle_us=0)
+        self._give_back(leaving=True)
         quotas = list(self._needy.values())
         for start in range(0, len(quotas), BATCH):
             await self._send([(quota, quota.correction()) for quota in quotas[start:start + BATCH]])
@@ -323,7 +366,11 @@ class RedisLimiter:
         except FAILURES as error:
             self._unheard(quota, taking)
             return error
-        quota.given(taken.taken[0], taken.ahead[0], self._now())
+        now = self._now()
+        quota.given(taken.taken[0], taken.ahead[0], now)
+        if quota.least:
+            self._waiting[quota.key] = quota
+            self._ask_at(quota, now + max(quota.wait(quota.least - quota.usable(now), now), ROUND_US))
         return None
 
     def _unheard(self, quota: Quota, taking: Taking) -> None:
