@@ -74,6 +74,10 @@ class Quota:
         self.least, self.largest = min(self.least or total, total), max(self.largest, total)
         self.patient = max(self.patient, now + max(wait, 0) + KEEP_US)
 
+    def waits(self, now: int) -> bool:
+        """Whether a call that was refused may still come again."""
+        return bool(self.least) and now < self.patient
+
     def held(self, now: int) -> int:
         """What to have even when nothing was spent lately."""
         return max(self.reserve, self.large if now < self.kept else 0)
@@ -96,7 +100,7 @@ class Quota:
         """
         self.reserve = reserve
         have = self.usable(now)
-        if now >= self.patient:
+        if not self.waits(now):
             self.least = self.largest = 0
         whole, beyond = max(self.least - have, 0), self.held(now) - reserve
         stale = beyond + SOUND_US - max(self.sound - now, 0) if beyond else 0
@@ -150,6 +154,9 @@ class Quota:
         self.share_tat = max(self.share_tat or since + self.burst, now) + missing * processes
         # More than the pool would close the limit for longer than the outage has opened it.
         self.owed = min(self.owed + missing, max(self.pool // processes, missing))
+
+    def share_end(self) -> None:
+        self.share_tat = 0
 
     def share_back(self, amount: int, now: int, processes: int) -> None:
         if self.share_tat:
