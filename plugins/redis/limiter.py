@@ -165,6 +165,7 @@ class RedisLimiter:
             self._queue.append(want.key)
         elif quota.limit != want.limit or quota.burst != burst:
             quota.limit, quota.burst = want.limit, burst       # the operator changed it; microseconds stay what they are
+            quota.large = quota.least = quota.largest = 0      # but calls of the old limit may never fit the new one
         return quota
 
     def _reserve(self, burst: int) -> int:
