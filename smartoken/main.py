@@ -62,6 +62,7 @@ log = logging.getLogger("smartoken")
 METRICS_S = 5
 ORPHANS_S = 30           # how often journals of dead neighbours are looked for
 SETTLE_S = 5             # after the drain, for calls whose client left; the supervisor waits for this, too
+CHARGE_S = 3             # after that, for what tools cost that were stopped
 
 
 def run(conf: Conf, index: int, ready: Callable[[], None]) -> None:
@@ -221,13 +222,20 @@ async def measure(gateway: Gateway) -> None:
 
 
 async def settled(gateway: Gateway) -> None:
-    """Wait a little for calls that go on without their client."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(SETTLE_S):
-            while gateway.calls:
-                await asyncio.sleep(0.05)
-    for call in list(gateway.calls):
+    """Wait a little for calls that go on without their client, then end what is left; of rounds the tools that ran are
+    charged by a task, as soon as the others have ended."""
+    await until(lambda: not gateway.calls and not gateway.between, SETTLE_S)
+    for call in [*gateway.calls, *gateway.between]:
         call.stop()
+    await until(lambda: not gateway.between, CHARGE_S)
+
+
+async def until(true: Callable[[], bool], most_s: float) -> None:
+    """Wait until it is so, or for so long."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(most_s):
+            while not true():
+                await asyncio.sleep(0.05)
 
 
 async def tell_last(shipper: Shipper, teller: Teller) -> None:

@@ -87,7 +87,8 @@ def judge(reader: EventReader, event: dict[str, Any]) -> None:
     feedback = event.get("promptFeedback")
     blocked = isinstance(feedback, dict) and bool(feedback.get("blockReason"))
     if done or blocked:
-        reader.finished = reader.figures["final"] = True
+        reader.figures["some"] = reader.figures["final"] = True
+        reader.finished = blocked or _all_done(reader)
         reader.ended = reader.ended or blocked or (_all_done(reader) and "usageMetadata" in event)
 
 

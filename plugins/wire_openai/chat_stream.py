@@ -65,6 +65,7 @@ class ChatReader:
             else:
                 out = self._read(rest + self._blank)
                 out = out if self._holding else b""
+        self.finished = self.finished or bool(self._over)     # fewer choices than were asked for
         return out + self._done
 
     def usage(self) -> Usage | None:
@@ -149,7 +150,7 @@ class ChatReader:
             self._look_for_error(tail)
         if self.choices > 1:
             self._look_for_finishes(events)
-        if not self.finished and b'"finish_reason"' in tail:
+        elif not self.finished and b'"finish_reason"' in tail:
             self.finished = _finishes(tail)
         if _DONE in tail[-32:]:
             self.ended = True
@@ -211,6 +212,7 @@ class ChatReader:
             for choice in choices if isinstance(choices, list) else ():
                 if isinstance(choice, dict) and choice.get("finish_reason") and type(choice.get("index")) is int:
                     self._over.add(choice["index"])
+        self.finished = len(self._over) >= self.choices
 
     def _look_for_error(self, events: bytes) -> None:
         for event in events.split(self._blank):
@@ -226,8 +228,10 @@ class ChatReader:
 
 
 def _finishes(events: bytes) -> bool:
-    """Whether a reason to finish is told in them."""
-    return b'"finish_reason":"' in events or b'"finish_reason": "' in events
+    """Whether a reason to finish is told in them. Some servers send an empty one in every chunk (SGLang 0.4.3, old
+    Ollamas)."""
+    return (events.count(b'"finish_reason":"') > events.count(b'"finish_reason":""')
+            or events.count(b'"finish_reason": "') > events.count(b'"finish_reason": ""'))
 
 
 def _usage_in(chunk: dict[str, Any]) -> dict[str, Any] | None:

@@ -42,7 +42,8 @@ class Dialect:
 
 
 class EventReader:
-    """A StreamReader for any Dialect. `figures` is the dialect's own store of what it read."""
+    """A StreamReader for any Dialect. `figures` is the dialect's own store of what it read; `some` in it: some of several
+    choices are complete, which is enough where the stream ends without an error."""
 
     __slots__ = (
         "_after",
@@ -90,6 +91,7 @@ class EventReader:
             else:
                 out = self._read(rest + self._blank)
                 out = out if self._keeping else b""
+        self.finished = self.finished or bool(self.figures.get("some"))
         return out + self._after
 
     def usage(self) -> Usage | None:

@@ -23,7 +23,7 @@ from smartoken.plugin import MADE, Ask, JobDoor, JobWire, Maker, Outgoing, Part,
 NAME = "openai.images"
 GENERATIONS, EDITS = "/v1/images/generations", "/v1/images/edits"
 FILES = ("image", "image[]", "mask")
-NUMBERS = frozenset({"n", "output_compression", "partial_images"})
+NUMBERS = frozenset({"n", "output_compression", "partial_images", "max_cost_micro_usd"})
 FLAGS = frozenset({"stream"})
 
 

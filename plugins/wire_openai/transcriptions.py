@@ -30,6 +30,7 @@ from smartoken_plugins.wire_openai.usage import usage_of
 from smartoken.plugin import COUNTED, REPORTED, Ask, Failure, Part, Usage, Wire, audio_ms
 
 NAME = "openai.transcriptions"
+MAX_COST = "max_cost_micro_usd"      # a number to the gateway, which takes it out; a form has texts only
 FORMATS = ("json", "text", "srt", "verbose_json", "vtt", "diarized_json")
 FILE_MAX = 25 << 20
 BYTES_A_MS = 4           # 32 kbit/s: where a recording does not tell its length
@@ -55,6 +56,8 @@ def peek(data: bytes) -> Ask:
         raise read.bad(f"'response_format' must be one of {', '.join(FORMATS)}.", param="response_format")
     length = audio_ms(files[0].data)
     fields = {name: read.raw(text) for name, text in plain.items()}
+    if plain.get(MAX_COST, "").isdigit():
+        fields[MAX_COST] = msgspec.Raw(plain[MAX_COST].encode())
     return Ask(wire=NAME, slug=plain["model"], stream=plain.get("stream") in ("true", "1", "True"), body=b"",
                fields=fields, audio_ms=len(files[0].data) // BYTES_A_MS if length is None else length,
                files=tuple(parts))
@@ -68,8 +71,9 @@ def _text(part: Part) -> str:
 
 
 def body(ask: Ask, upstream_name: str, quirks: Mapping[str, Any]) -> bytes:
-    """The parts as they came, with the upstream's name of the model."""
-    parts = [Part("model", "", "", upstream_name.encode()) if part.name == "model" else part for part in ask.files]
+    """The parts as they came, with the upstream's name of the model, without fields that the gateway took out."""
+    parts = [Part("model", "", "", upstream_name.encode()) if part.name == "model" else part for part in ask.files
+             if part.filename or part.name in ask.fields]
     return multipart.write(parts, BOUNDARY)[0]
 
 

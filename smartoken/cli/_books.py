@@ -48,12 +48,15 @@ def with_books(work: Callable[[Books], Awaitable[Result]]) -> Result:
 
 @contextmanager
 def once(op: str) -> Iterator[None]:
-    """Around work under an op that we may have thought up: should nobody know what became of it, its user is told it."""
+    """Around work under an op that we may have thought up: should nobody know what became of it, or what it gave have
+    come to nothing, its user is told it."""
+    remedy = f"give the same command again with --op {op}: what was done already is not done twice"
     try:
         yield
     except StoreAway as away:
-        raise ConfigError(f"{away.sentence()}. Then give the same command again with --op {op}: what was done already "
-                          "is not done twice") from None
+        raise ConfigError(f"{away.sentence()}. Then {remedy}") from None
+    except (KeyboardInterrupt, OSError) as error:
+        raise ConfigError(f"{'broken off' if isinstance(error, KeyboardInterrupt) else error}; {remedy}") from None
 
 
 @asynccontextmanager

@@ -61,7 +61,8 @@ def show(id: IdArgument, conf: ConfOption = None) -> None:
 
 
 def release(id: IdArgument, conf: ConfOption = None) -> None:
-    """Give back what is held for a job in the state unknown: you looked, and the upstream does not have it."""
+    """Give back what is held for a job in the state unknown, since you looked and the upstream does not have it; or for
+    a running one whose channel is gone from the catalog, so that nobody can ask for it."""
     _decide(id, conf, {"state": "lost"})
     print(f"{id}: released. A running gateway settles it within seconds.")
 
@@ -81,10 +82,14 @@ def _decide(id: str, conf: str | None, changes: dict) -> None:
     async def work(books) -> None:
         for _ in range(TRIES):
             doc = await books.store.get("jobs", id)
-            if doc is None or doc["state"] != "unknown":
+            stranded = (changes["state"] == "lost" and doc is not None and doc["state"] == "running"
+                        and await books.catalog.get("channels", doc["channel"]) is None)
+            if doc is None or (doc["state"] != "unknown" and not stranded):
                 raise ConfigError(f"{id} is not in the state unknown" if doc else
                                   f"There is no job '{id}'; 'smartoken job list' shows those that are not settled.")
-            new = {**doc, **changes, "owner": "", "until_ms": 0, "rev": doc["rev"] + 1}
+            told = {"fault": {"kind": "upstream_error", "message": "The upstream cannot be asked for this any more.",
+                              "code": "upstream_lost", "status": 503}} if stranded else {}
+            new = {**doc, **changes, **told, "owner": "", "until_ms": 0, "rev": doc["rev"] + 1}
             if await books.store.replace("jobs", new, doc["rev"]):
                 return
         raise ConfigError(f"{id} changes all the time; run the command again")

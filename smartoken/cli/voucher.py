@@ -53,25 +53,25 @@ def create(amount: Annotated[str, typer.Argument(help="What each is worth, in US
         return await (await _vouchers(books)).create(op, face_u, count, models=models, prio=prio, exp_ms=exp_ms,
                                                      days=days, uses=uses, note=note)
 
-    try:
-        with once(op):
+    with once(op):
+        try:
             made = with_books(work)
-    except BaseException:
-        if file is not None:           # so that the same command may be tried again
-            file.close()
-            Path(csv).unlink()
-        raise
-    if file is not None:
-        with file:
-            _write_csv(file, made)
-    if as_json:
-        show_json([_row(voucher) | {"code": code} for code, voucher in made])
-    elif file is not None:
-        print(f"{len(made)} vouchers of {show_u(face_u)} are in {csv} (batch {made[0][1].batch}).")
-    elif count > 1:
-        _write_csv(sys.stdout, made)
-    else:
-        print(f"{made[0][0]}\nKeep it now: it is stored nowhere. Its id is {made[0][1].id}.")
+            if file is not None:
+                _write_csv(file, made)
+                file.close()
+        except BaseException:
+            if file is not None:           # so that the same command may be tried again
+                Path(csv).unlink()
+            raise
+        if as_json:
+            show_json([_row(voucher) | {"code": code} for code, voucher in made])
+        elif file is not None:
+            print(f"{len(made)} vouchers of {show_u(face_u)} are in {csv} (batch {made[0][1].batch}).")
+        elif count > 1:
+            _write_csv(sys.stdout, made)
+        else:
+            print(f"{made[0][0]}\nKeep it now: it is stored nowhere. Its id is {made[0][1].id}.")
+        sys.stdout.flush()
 
 
 def list_vouchers(batch: Annotated[str, typer.Option(help="Only of this batch.")] = "", as_json: JsonOption = False,

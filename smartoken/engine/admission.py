@@ -61,21 +61,39 @@ def need_of(model: Model, ask: Ask) -> Need:
     """The Need of a call. Refusal 400 when its own `max_cost_micro_usd` does not pay for a token of output."""
     if ask.free:
         return Need(0, 0, 0, 0)
-    price = model.price
-    most = ask.max_output or (model.max_output or MOST_OUTPUT) * ask.choices
-    if model.max_output:
-        most = min(most, model.max_output * ask.choices)
+    price, most = model.price, output_at_most(model, ask)
     prompt = prompt_at_most(model, ask)
     prompt_p = prompt * max(price.input_u, price.cache_write_u, price.cache_read_u) + spoken_p(model, ask)
     need = Need(prompt, prompt_p, most, price.output_u)
     if not ask.max_cost_p or need.full_p <= ask.max_cost_p:
         return need
     output = need.output_for(ask.max_cost_p)
-    if output < ask.choices:
+    if output < ask.choices or need.prompt_p > ask.max_cost_p:      # the second where output is free: speech and the like
         least_u = ceil_u(need.prompt_p + ask.choices * need.token_u)
-        raise refuse("invalid_request", f"'{MAX_COST}' is {ask.max_cost_p // P_PER_U}, but this prompt and one token of "
-                     f"output may cost {least_u} µUSD.", code="max_cost_too_low", param=MAX_COST)
+        what = "this prompt and one token of output" if need.token_u else "this"
+        raise cost_too_low(ask, f"{what} may cost {least_u}")
     return need._replace(output=output)
+
+
+def cost_too_low(ask: Ask, price: str) -> Refusal:
+    """The refusal of a call that its own `max_cost_micro_usd` does not pay for; `price` ends with the µUSD."""
+    return refuse("invalid_request", f"'{MAX_COST}' is {ask.max_cost_p // P_PER_U}, but {price} µUSD.",
+                  code="max_cost_too_low", param=MAX_COST)
+
+
+def output_at_most(model: Model, ask: Ask) -> int:
+    """Tokens that all choices may write: as the client or the model limits them, else MOST_OUTPUT each. The last is no
+    limit of an account with money enough: nothing tells its upstream to stop there."""
+    most = ask.max_output or (model.max_output or MOST_OUTPUT) * ask.choices
+    return min(most, model.max_output * ask.choices) if model.max_output else most
+
+
+def most_of(model: Model, ask: Ask, need: Need) -> Need | None:
+    """What a rich account's call can use at most, for those who ask before: where nobody limits its output, as much as
+    the model reads and writes at once. None when the model does not list that either."""
+    if ask.free or ask.max_cost_p or ask.max_output is not None or model.max_output:
+        return need
+    return need._replace(output=model.context_length * ask.choices) if model.context_length else None
 
 
 def ceiling_p(model: Model, estimate: Estimate, ask: Ask) -> int:
@@ -151,6 +169,25 @@ def channel_wants(channel: Channel, tokens: int) -> tuple[Want, ...]:
     return tuple(wants)
 
 
+def take_request(limiter: Limiter, channel: Channel) -> int:
+    """Take a request of a channel's own limit, for work that is not counted in tokens; microseconds until there is one
+    to take, 0 when it was taken."""
+    wants = [want for want in channel_wants(channel, 0) if want.cost] if channel.rpm else ()
+    refused = limiter.take(wants) if wants else None
+    return refused[1] if refused is not None else 0
+
+
+def channels_full(slug: str, wait_us: int) -> Refusal:
+    """What a call is told when no channel of its model has room; `wait_us` is that of the first to have some again."""
+    return refuse("upstream", f"Every channel for the model '{slug}' is at its limit.", code="channels_full",
+                  retry_after_s=wait_s(wait_us))
+
+
+def wait_s(wait_us: int) -> int:
+    """A wait as Retry-After says it: rounded up, a second at least."""
+    return max(1, -(-wait_us // 1_000_000))
+
+
 def give_back(limiter: Limiter, wants: Sequence[Want], tokens: int = 0) -> None:
     """What was really used of the token limits; requests are not given back."""
     for want in wants:
@@ -168,9 +205,9 @@ def take(limiter: Limiter, wants: Sequence[Want]) -> None:
 def limit_of(want: Want, wait_us: int) -> Refusal:
     """The 429 of a want that has to wait."""
     what = "tokens" if want.key.endswith(":tpm") else "requests"
-    wait_s = max(1, -(-wait_us // 1_000_000))
-    return refuse("rate_limit", f"The limit of {want.limit} {what} a minute is reached; try again in {wait_s} s.",
-                  code=f"{what}_per_minute", retry_after_s=wait_s)
+    seconds = wait_s(wait_us)
+    return refuse("rate_limit", f"The limit of {want.limit} {what} a minute is reached; try again in {seconds} s.",
+                  code=f"{what}_per_minute", retry_after_s=seconds)
 
 
 def limit_headers(limiter: Limiter, wants: Sequence[Want]) -> bytes:

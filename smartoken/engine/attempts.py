@@ -73,31 +73,45 @@ def send(call: Any) -> None:
         channel = route.channel
         wants = admission.channel_wants(channel, call.tokens) if channel.rpm or channel.tpm else ()
         full = gateway.limiter.take(wants) if wants else None
-        if full is None:
+        if full is not None:
+            call.full_us = min(call.full_us or full[1], full[1])  # as good as not there: the next one
+            continue
+        call.channel_wants = wants
+        body = _body(call)
+        if body is not None:
             break
-        call.full_us = min(call.full_us or full[1], full[1])  # as good as not there: the next one
-    call.channel_wants = wants
     call.reader = None
     call.parts.clear()
     call.status = 0
     call.attempt_us = now_us
-    quirks = channel.settings
-    if call.cap is not None:
-        ask = msgspec.structs.replace(ask, fields=call.wire.cap(ask, call.cap, quirks))
-    try:
-        if route.bridge is None:
-            body = call.wire.body(ask, route.upstream_name, quirks)
-        else:
-            body = route.bridge.request(ask, route.upstream_name, quirks)
-    except Refusal as refusal:
-        call.refuse(refusal)
-        return
     gateway.health.began(call.health)
     endpoint = route.endpoint
     head, asked = endpoint.head, call.wire_up.pass_headers
     if asked or ask.suffix or (ask.session and channel.provider.session_header):
         head = head_for(endpoint, ask.method, route.upstream_name, ask.suffix, _header_lines(call, asked))
     call.exchange = gateway.pool.send(endpoint.origin, head, body, call, endpoint.limits)
+
+
+def _body(call: Any) -> bytes | None:
+    """What the route is sent; None where its wire cannot say this request, which another's may."""
+    route, ask, quirks = call.route, call.ask, call.route.channel.settings
+    if call.cap is not None:
+        ask = msgspec.structs.replace(ask, fields=call.wire.cap(ask, call.cap, quirks))
+    try:
+        if route.bridge is None:
+            return call.wire.body(ask, route.upstream_name, quirks)
+        return route.bridge.request(ask, route.upstream_name, quirks)
+    except Refusal as refusal:
+        call.unsaid = call.unsaid or refusal
+        _unused(call)
+        return None
+
+
+def _unused(call: Any) -> None:
+    """Give the channel's limits back whole: nothing was sent, or it was turned away at the door."""
+    for want in call.channel_wants:
+        call.gateway.limiter.correct(want, 0)
+    call.channel_wants = ()
 
 
 def _header_lines(call: Any, asked: Mapping[bytes, bytes]) -> bytes:
@@ -116,6 +130,7 @@ def failed(call: Any, meaning: str, failure: Failure) -> None:
     renew = call.route.channel.provider.renew
     if meaning == CREDENTIAL and renew is not None and call.renewal is None and not call.left:
         call.attempted("renewing")
+        _unused(call)
         call.renewal = asyncio.get_running_loop().create_task(_renew(call, renew, failure))
         return
     wait_s = failure.rest_s
@@ -186,6 +201,9 @@ def _give_up(call: Any) -> None:
         if not _forget(call, foreign):
             call.refuse(refuse("invalid_request", foreign.message, code=foreign.code or None))
         return
+    if call.unsaid is not None and not (call.attempts or call.full_us):
+        call.refuse(call.unsaid)
+        return
     now_us = gateway.clock.mono_us()
     if routing.resting_long(gateway.health, call.served.slug, call.routes, now_us):
         wait_s = routing.soonest_s(gateway.health, call.served.slug, call.routes, now_us)
@@ -194,12 +212,10 @@ def _give_up(call: Any) -> None:
         return
     wait_s = routing.soonest_s(gateway.health, call.served.slug, call.routes, gateway.clock.mono_us())
     if call.full_us:
-        full_s = max(1, -(-call.full_us // 1_000_000))
         if not call.attempts:
-            call.refuse(refuse("upstream", f"Every channel for the model '{call.model.slug}' is at its limit.",
-                               code="channels_full", retry_after_s=full_s), "failed")
+            call.refuse(admission.channels_full(call.model.slug, call.full_us), "failed")
             return
-        wait_s = min(wait_s, full_s)
+        wait_s = min(wait_s, admission.wait_s(call.full_us))
     where = f"Channel '{call.pin}'" if call.pin is not None else "Every channel"
     call.refuse(refuse("upstream", f"{where} failed for the model '{call.model.slug}'.", code="upstream_failed",
                        retry_after_s=wait_s), "failed")

@@ -19,7 +19,7 @@ from smartoken.domain.audio import AUDIO
 from smartoken.domain.catalog import Route
 from smartoken.domain.job import Fault, Job, cost_p
 from smartoken.domain.usage import Attempt
-from smartoken.engine import closing, errand, generate, making, routing, voices
+from smartoken.engine import admission, closing, errand, generate, making, routing, voices
 from smartoken.engine.errand import Reply, Unanswered
 from smartoken.engine.health import meaning_of, rest_s
 from smartoken.errors import MediaAway, Refusal, refuse
@@ -59,18 +59,24 @@ async def submit(jobs: Any, job: Job) -> None:
         return
     sample = _sample(jobs, job, ask.files[0])
     tried: list[Route] = []
+    asked = full_us = 0
     while job.state == states.NEW:
         model = gateway.snapshots.current.models.get(job.model)
         routes, now_us = voices.routes_of(model) if model else (), gateway.clock.mono_us()
-        found = routing.pick(gateway.health, job.model, routes, tried, now_us) if len(tried) < routing.MAX_ATTEMPTS \
-            else None
+        found = routing.pick(gateway.health, job.model, routes, tried, now_us) if asked < routing.MAX_ATTEMPTS else None
         if found is None:
             wait_s = routing.soonest_s(gateway.health, job.model, routes, now_us) if routes else 30
+            wait_s = min(wait_s, admission.wait_s(full_us)) if full_us else wait_s
             nobody = refuse("upstream", "The voice could not be made at the moment.", code="upstream_failed",
                             retry_after_s=wait_s)
-            await _fail(jobs, job, generate.fault_of(nobody))
+            full = full_us and not asked
+            await _fail(jobs, job, generate.fault_of(admission.channels_full(job.model, full_us) if full else nobody))
             return
         tried.append(found[0])
+        if wait_us := admission.take_request(gateway.limiter, found[0].channel):
+            full_us = min(full_us or wait_us, wait_us)
+            continue
+        asked += 1
         await _try(jobs, job, sample, *found)
 
 

@@ -39,7 +39,8 @@ class OpenFrame(msgspec.Struct, tag="o", array_like=True, gc=False):
     """A request at dispatch: everything that is needed to bill it if this process is killed.
 
     `input_u` and `output_u` are its price in µUSD per million tokens, `input_tokens` the estimate; `parts` are its
-    hold's [(pocket, pUSD)]. `slot` and `serial` are the journal's own.
+    hold's [(pocket, pUSD)]; `tools` that ran before it are charged with it, `tools_p` in all. `slot` and `serial` are
+    the journal's own. One that comes again has grown.
     """
 
     rid: str
@@ -57,6 +58,8 @@ class OpenFrame(msgspec.Struct, tag="o", array_like=True, gc=False):
     parts: Sequence[tuple[str, int]] = ()
     slot: int = 0
     serial: int = 0
+    tools: dict[str, int] = {}
+    tools_p: int = 0
 
 
 class DoneFrame(msgspec.Struct, tag="d", array_like=True, gc=False):

@@ -65,16 +65,37 @@ def fill(lease: Lease, state: State, slug: str, now_ms: int, one_p: int, all_p: 
     return amt, poor
 
 
-def why_not(state: State, slug: str, need_p: int, now_ms: int, floor_u: int, mine: dict[str, Lease]) -> Refusal:
-    """The refusal for a hold that could not be had: empty, held by calls in flight, or only vouchers for others left.
+def likely_hold_p(state: State, order: list[str], floor_u: int, soft_p: int, span: Span) -> int:
+    """pUSD that a call would hold of the pockets of `order`: `soft_p`, or of a poor account what `fill` would give it."""
+    available_u = free_u(state, order, floor_u)
+    if available_u // MOST >= 2 * ceil_u(soft_p):
+        return soft_p
+    usable_p = usable_u(state, order, floor_u, {}) * P_PER_U
+    return max(span.least_p, min(span.full_p, usable_p))
 
-    What `mine` spent is known better here than in the ledger.
-    """
+
+def usable_u(state: State, order: list[str], floor_u: int, mine: dict[str, Lease]) -> int:
+    """µUSD that the pockets of `order` have, what lies unspent in leases included, what jobs hold not. What `mine`
+    spent is known better here than in the ledger."""
+    all_u = _with_leases(state, mine)
+    return sum(max(0, all_u[name] + (floor_u if name == MAIN else 0)) for name in order)
+
+
+def _with_leases(state: State, mine: dict[str, Lease]) -> dict[str, int]:
     all_u = {name: pocket["u"] for name, pocket in state["pockets"].items()}
     for id, lease in state["leases"].items():
         spent_p = mine[id].spent if id in mine else lease["spent_p"]
         for name, amount_u in lease["amt"].items():
             all_u[name] = all_u.get(name, 0) + amount_u - spent_p.get(name, 0) // P_PER_U
+    return all_u
+
+
+def why_not(state: State, slug: str, need_p: int, now_ms: int, floor_u: int, mine: dict[str, Lease]) -> Refusal:
+    """The refusal for a hold that could not be had: empty, held by calls in flight, or only vouchers for others left.
+
+    What `mine` spent is known better here than in the ledger.
+    """
+    all_u = _with_leases(state, mine)
     for job in state["pend"].values():
         for name, amount_u in job["amt"].items():
             all_u[name] = all_u.get(name, 0) + amount_u

@@ -57,6 +57,7 @@ class Gateway:
     health: HealthBook = field(default_factory=HealthBook)
     retries: RetryBudget = field(default_factory=RetryBudget)
     calls: set = field(default_factory=set)         # engine.relay.Call, those that hold money
+    between: set = field(default_factory=set)       # engine.toolloop.Rounds, those between two of their calls
     tools: set = field(default_factory=set)         # tasks of server-side tools that run
     estimates: dict[str, Estimate] = field(default_factory=dict)
     media: Media | None = None                      # where results are kept

@@ -12,7 +12,7 @@ import hashlib
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -28,6 +28,7 @@ from smartoken.engine import admission, routing
 from smartoken.engine.funds import why_not
 from smartoken.errors import Refusal, StoreAway, refuse
 from smartoken.plugin.types import Ask
+from smartoken.ports import Want
 
 log = logging.getLogger("smartoken.jobs")
 
@@ -37,7 +38,8 @@ REPEAT_MS = 24 * 3600 * 1000     # how long an Idempotency-Key stands for its jo
 @dataclass(frozen=True, slots=True)
 class Order:
     """A call for long work, as its door has read it. `kind` is image, video or voice; `door` is the client's path;
-    `body` is what tells one call from another (repeat.same_of) under `repeat`, its Idempotency-Key ('' without one)."""
+    `body` is what tells one call from another (repeat.same_of) under `repeat`, its Idempotency-Key ('' without one);
+    `wants` are the limits it takes from, as soon as `begin` knows them."""
 
     rid: str
     key: Key
@@ -50,22 +52,29 @@ class Order:
     pin: str | None = None
     repeat: str = ""
     show_cost: bool = False
+    wants: list[Want] = field(default_factory=list)
 
 
 def offer(gateway: Any, order: Order) -> tuple[Model, Ask, int]:
-    """(model, the Ask in the model's own words, µUSD to set aside); Refusal for what cannot be had. Moves nothing."""
+    """(model, the Ask in the model's own words, µUSD to set aside); Refusal for what cannot be had, or costs more than
+    the client's own limit. Moves nothing."""
     ask = order.ask
     model = admission.model_for(gateway.snapshots.current, order.key, ask.slug)
     routing.routes_of(model, ask.wire, order.pin)
     ask = fit(model, ask, order.kind)
     admission.run_gates(gateway.registry.gates, order.key, ask)
-    return model, ask, unit_u(model, ask, order.kind) * units(ask, order.kind)
+    admission.take_cost_limit(ask)
+    held_u = unit_u(model, ask, order.kind) * units(ask, order.kind)
+    if ask.max_cost_p and held_u * P_PER_U > ask.max_cost_p:
+        raise admission.cost_too_low(ask, f"this costs {held_u}")
+    return model, ask, held_u
 
 
 async def begin(jobs: Any, order: Order, check: Callable[[Order], Awaitable[None]] | None = None) -> Job:
     """The job of a call, begun now or by an earlier call of the same Idempotency-Key; `check` may refuse a new one.
     Refusal; nothing is left then."""
     model, ask, held_u = offer(jobs.gateway, order)
+    order.wants.extend(want for want in admission.wants_of(order.key, order.account, model, 0) if want.cost)
     try:
         if order.repeat:
             id, there = await _claimed(jobs, order)
@@ -75,8 +84,7 @@ async def begin(jobs: Any, order: Order, check: Callable[[Order], Awaitable[None
             id = order.rid
         if check is not None:
             await check(order)
-        wants = [want for want in admission.wants_of(order.key, order.account, model, 0) if want.cost]
-        admission.take(jobs.gateway.limiter, wants)
+        admission.take(jobs.gateway.limiter, order.wants)
         job = _job(jobs, order, model, ask, id, held_u)
         if not await jobs.add(job):            # the same call, made twice at once
             there = await jobs.find(id)

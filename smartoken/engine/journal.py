@@ -142,6 +142,12 @@ class Journal:
         self._append(frame)
         return slot
 
+    def begun_anew(self, slot: int, open: OpenFrame) -> None:
+        """What a running request's frame says has changed."""
+        open.slot, open.serial = slot, self._cells[slot * CELLS]
+        self._running[slot] = frame = pack(open)
+        self._append(frame)
+
     def count(self, slot: int, output_tokens: int, input_tokens: int = -1) -> None:
         """Tokens delivered so far, before they are written to the client; the prompt's, once they are known."""
         self._cells[slot * CELLS + 1] = output_tokens

@@ -8,6 +8,7 @@ the journal can close it.
 """
 
 import asyncio
+import contextlib
 import itertools
 import logging
 from collections.abc import Callable, Iterable
@@ -28,6 +29,7 @@ LASTS_MS = 600_000             # a lease expires so long after its last flush
 RENEW_US = 300_000_000         # and is renewed when this much is left
 IDLE_US, IDLE_POOR_US = 30_000_000, 1_000_000
 LOOK_US = 5_000_000            # an idle lease looks so often whether the account has become poor
+INTENT_US = 10_000_000         # a lease that was asked for and never seen is given up when nobody asked again so long
 AGE_US = 3_600_000_000         # closed and reopened, so that its spend gets posted
 TICK_S = 0.25
 SIDE_BY_SIDE = 16              # commits at a time; more would only queue in the store
@@ -259,6 +261,23 @@ class Leases:
         lease.filled(sum(entry.delta["amt"].values()))
         self._away = False
 
+    def _forsake(self, lease: Lease) -> None:
+        """Give up a lease of which nobody knows whether the ledger has it. Whoever wants money meanwhile waits for that;
+        should it come to be all the same, late, the reaper closes it, for then nobody `knows` it."""
+        lease.used_us = self._clock.mono_us()
+        task = beside.start(self._forsake_now(lease))
+        self._fills[lease.acct] = Filling(task, "", 0, next(self._turns))
+        task.add_done_callback(lambda done: self._filled(lease.acct, done))
+
+    async def _forsake_now(self, lease: Lease) -> None:
+        at_ms = self._clock.now_ms()
+        with contextlib.suppress(Declined):      # the ledger never had it
+            await self._ledger.commit(lease.acct, f"close:{lease.id}", "close",
+                                      books.change("close", lease=lease.id, spent_p={}, at_ms=at_ms))
+        self._away = False
+        if self._intents.get(lease.acct) is lease:
+            del self._intents[lease.acct], self._open[lease.id]
+
     def _retire(self, lease: Lease) -> None:
         """No more holds from it; it is closed when the last one has settled and been shipped."""
         lease.closing = True
@@ -372,7 +391,11 @@ class Leases:
             if (lease.rate_u * 2 > lease.filled_rate_u * 3 and not lease.poor
                     and self._left_p(lease) < lease.rate_u * LONGEST_S * P_PER_U * LOW // 100):
                 lease.low_p = 2**62    # it was filled for a much slower account: with the next hold it asks for more
-            if lease.spent != lease.flushed or self._intents.get(lease.acct) is lease:
+            if self._intents.get(lease.acct) is lease:
+                if now_us - lease.used_us > INTENT_US and lease.acct not in self._fills:
+                    self._forsake(lease)
+                continue
+            if lease.spent != lease.flushed:
                 continue
             idle = self._idle(lease, now_us)
             if idle or (lease.closing and not lease.holds):
@@ -420,6 +443,8 @@ class Leases:
         """Give everything back: after the last request has settled and been shipped. StoreAway: the journal will."""
         while pending := [*self._tasks, *(filling.task for filling in self._fills.values())]:
             await asyncio.gather(*pending, return_exceptions=True)
+        for lease in list(self._intents.values()):
+            await self._forsake_now(lease)
         await self.flush(self.cut(everything=True))
 
 

@@ -8,6 +8,7 @@ What the end of a create call means (a call is never made again once it may have
 |----------------------------------------------------|---------------------------------------------------------------|
 | no byte sent (name, connect, TLS)                  | next channel                                                  |
 | none made: its maker cannot say this there         | next channel; told to the client when no other was asked      |
+| none made: the channel is at its own limit         | next channel; channels_full when no other was asked           |
 | 200 and an id, or results                          | running, made                                                 |
 | a refusal that is the request's own fault          | failed, told to the client                                    |
 | another refusal that says so itself (a code)       | next channel                                                  |
@@ -25,7 +26,7 @@ from smartoken.domain import job as states
 from smartoken.domain.catalog import Channel, Route
 from smartoken.domain.job import Fault, Job, Link
 from smartoken.domain.usage import Attempt
-from smartoken.engine import errand, generate, keeping, routing
+from smartoken.engine import admission, errand, generate, keeping, routing
 from smartoken.engine.errand import Reply, Unanswered
 from smartoken.engine.health import meaning_of, rest_s
 from smartoken.errors import Refusal, refuse
@@ -40,6 +41,7 @@ from smartoken.plugin.types import (
     Ask,
     Failure,
     Maker,
+    Outgoing,
     Said,
 )
 
@@ -89,32 +91,40 @@ async def submit(jobs: Any, job: Job) -> None:
     routes = model.routes.get(job.wire, ()) if model else ()
     if job.pin:
         routes = [route for route in routes if route.channel.name == job.pin]
-    ask, tried, asked, unsaid = generate.ask_of(jobs, job), [], 0, None
+    ask, tried, asked, full_us, unsaid = generate.ask_of(jobs, job), [], 0, 0, None
     gateway.retries.request()
     while job.state == states.NEW:
         now_us = gateway.clock.mono_us()
         spent = asked >= routing.MAX_ATTEMPTS or (asked and not gateway.retries.retry(now_us))
         found = None if spent else routing.pick(gateway.health, job.model, routes, tried, now_us)
         if found is None:
+            if not asked and (full_us or unsaid is not None):
+                await _fail(jobs, job, admission.channels_full(job.model, full_us) if full_us else unsaid)
+                return
             wait_s = routing.soonest_s(gateway.health, job.model, routes, now_us) if routes else 30
-            every = refuse("upstream", f"Every channel failed for the model '{job.model}'.", code="upstream_failed",
-                           retry_after_s=wait_s)
-            await _fail(jobs, job, every if asked or unsaid is None else unsaid)
+            wait_s = min(wait_s, admission.wait_s(full_us)) if full_us else wait_s
+            await _fail(jobs, job, refuse("upstream", f"Every channel failed for the model '{job.model}'.",
+                                          code="upstream_failed", retry_after_s=wait_s))
             return
-        tried.append(found[0])
-        refusal = await _try(jobs, job, ask, *found)
-        asked += refusal is None
-        unsaid = unsaid or refusal
+        route = found[0]
+        tried.append(route)
+        try:
+            outgoing = maker_of(gateway, route.channel, job.wire).submit(ask, route.upstream_name, route.path,
+                                                                         route.channel.settings)
+        except Refusal as refusal:
+            unsaid = unsaid or refusal
+            continue
+        if wait_us := admission.take_request(gateway.limiter, route.channel):
+            full_us = min(full_us or wait_us, wait_us)
+            continue
+        asked += 1
+        await _try(jobs, job, ask, outgoing, *found)
 
 
-async def _try(jobs: Any, job: Job, ask: Ask, route: Route, health: Any) -> Refusal | None:
-    """Ask one channel; the refusal of its maker, if nobody was asked."""
+async def _try(jobs: Any, job: Job, ask: Ask, outgoing: Outgoing, route: Route, health: Any) -> None:
+    """Ask one channel."""
     gateway, channel = jobs.gateway, route.channel
     maker = maker_of(gateway, channel, job.wire)
-    try:
-        outgoing = maker.submit(ask, route.upstream_name, route.path, channel.settings)
-    except Refusal as refusal:
-        return refusal
     begun_us = gateway.clock.mono_us()
     await jobs.save(job, state=states.SENDING, channel=channel.name, upstream_name=route.upstream_name,
                     sent_ms=gateway.clock.now_ms())
@@ -140,7 +150,7 @@ async def _try(jobs: Any, job: Job, ask: Ask, route: Route, health: Any) -> Refu
     if good:
         gateway.health.succeeded(route, health, now_us, now_us - begun_us)
         await _accepted(jobs, job, said, attempts)
-        return None
+        return
     gateway.health.failed(route, health, now_us, meaning, rest_s(reply.header(b"retry-after")) if reply else None,
                           failure.message)
     log.info("%s: channel %s: %s", job.id, channel.name, failure.code or failure.message)
@@ -150,7 +160,6 @@ async def _try(jobs: Any, job: Job, ask: Ask, route: Route, health: Any) -> Refu
         await jobs.save(job, state=states.FAILED, attempts=attempts, fault=fault_of(failure, reply.status))
     else:
         await jobs.save(job, state=states.NEW, attempts=attempts)
-    return None
 
 
 async def _read(maker: Maker, reply: Reply, ask: Ask) -> Said:
@@ -221,11 +230,24 @@ async def _unclear(jobs: Any, job: Job, lasting: bool, attempts: list[Attempt]) 
                     ended_ms=jobs.clock.now_ms())
 
 
+def _known_maker(jobs: Any, job: Job) -> Maker | None:
+    """How the job's upstream is asked; None when its channel is not in the catalog, or its plugin not installed."""
+    gateway = jobs.gateway
+    channel = gateway.snapshots.current.channels.get(job.channel)
+    if channel is None:
+        return None
+    wire = gateway.registry.wires.get(job.wire)
+    return channel.provider.makers.get(job.wire) or (wire.maker if wire is not None else None)
+
+
+def _lives_ms(maker: Maker | None) -> int:
+    """How long after the create call an upstream knows its work at most; of one that cannot be asked a day."""
+    return (maker.lives_h if maker is not None else 24) * 3_600_000
+
+
 async def forget(jobs: Any, job: Job) -> None:
     """unknown: leave it alone until a person has looked into it, or the upstream cannot know it any more."""
-    channel = jobs.gateway.snapshots.current.channels.get(job.channel)
-    lives_h = maker_of(jobs.gateway, channel, job.wire).lives_h if channel is not None else 24
-    due_ms = job.sent_ms + lives_h * 3_600_000
+    due_ms = job.sent_ms + _lives_ms(_known_maker(jobs, job))
     if jobs.clock.now_ms() < due_ms:
         await jobs.save(job, owner="", until_ms=due_ms)
     else:
@@ -238,16 +260,15 @@ async def poll(jobs: Any, job: Job) -> None:
     """running -> …: ask at the maker's pace until the upstream says how it ended, or cannot know any more."""
     gateway, first, delay_s = jobs.gateway, True, 0.0
     while job.state == states.RUNNING:
-        channel = gateway.snapshots.current.channels.get(job.channel)
-        if channel is None:                     # taken out of the catalog: its credential is gone, the work is not
-            await asyncio.sleep(POLL_S)
-            continue
-        maker = maker_of(gateway, channel, job.wire)
+        channel, maker = gateway.snapshots.current.channels.get(job.channel), _known_maker(jobs, job)
         age_ms = jobs.clock.now_ms() - job.sent_ms
-        if age_ms > maker.lives_h * 3_600_000:
+        if age_ms > _lives_ms(maker):
             await jobs.save(job, state=states.LOST, fault=Fault("upstream_error", "The upstream never finished this.",
                                                                 "upstream_lost", 503))
             return
+        if maker is None:                       # its channel or plugin was taken away: perhaps it comes back
+            await asyncio.sleep(POLL_S)
+            continue
         pace_s = channel.settings.get("poll_s") or maker.pace_s[0 if first and age_ms < 1000 * maker.pace_s[0] else 1]
         pace_s *= 2 if age_ms > SLOWER_MS else 1
         await asyncio.sleep(max(delay_s, pace_s * random.uniform(0.8, 1.2)))

@@ -40,11 +40,11 @@ class Call:
     """See the module's docstring."""
 
     __slots__ = ("account", "ask", "at_ms", "attempt_us", "attempts", "behind", "body_size", "cap", "channel_wants",
-                 "client", "committed", "cost_p", "counted", "done", "exchange", "extra", "first_us", "foreign", "forgot",
-                 "full_us", "gateway", "headers", "health", "hold", "key", "left", "limited", "line", "look", "model", "money",
-                 "need", "parts", "passed", "pin", "price", "reader", "renewal", "rid", "route", "routes", "served",
-                 "show_cost", "slot", "stages", "started_us", "status", "tail", "timer", "tokens", "tools", "tried",
-                 "usage", "wants", "watch", "wire")
+                 "client", "committed", "cost_p", "counted", "done", "estimate", "exchange", "extra", "first_us",
+                 "foreign", "forgot", "full_us", "gateway", "headers", "health", "hold", "key", "left", "limited",
+                 "line", "look", "model", "money", "need", "parts", "passed", "pin", "price", "reader", "renewal",
+                 "rid", "route", "routes", "served", "show_cost", "slot", "stages", "started_us", "status", "tail",
+                 "timer", "tokens", "tools", "tried", "unsaid", "usage", "wants", "watch", "wire")
 
     def __init__(self, gateway: Any, client: Client, wire: Any, ask: Any, key: Any, account: Any, rid: str,
                  pin: str | None, show_cost: bool, extra: bytes, passed: Mapping[bytes, bytes] = NOTHING):
@@ -67,13 +67,14 @@ class Call:
         self.headers: list[tuple[bytes, bytes]] = []
         self.slot = -1
         self.renewal: asyncio.Task | None = None
+        self.unsaid: Refusal | None = None      # a channel could not be asked for this, and none was yet
         self.foreign: Failure | None = None     # the last channel could not read what another had made
         self.forgot = False                     # and the request was sent once more without that
         self.wants = self.channel_wants = ()
         self.line: list[composite.Pick] | None = None   # of a composite model: whom to ask, in order
         self.look: Look | None = None                   # what its rules are asked about; None: look at the ask
         self.behind: list[composite.Pick] = []          # those of them who are still to be asked
-        self.limited = True             # False: an earlier round of the same request took from the limits
+        self.limited = True             # False: an earlier round of the same request was let in by the limits
         self.tools: dict[str, int] = {}                 # server-side tools charged with this call
         self.stages: list[dict[str, Any]] = []
         self.usage, self.cost_p = NO_USAGE, 0           # once it is settled
@@ -88,7 +89,7 @@ class Call:
                          retry_after_s=30)
         self.model = model = admission.model_for(gateway.snapshots.current, self.key, ask.slug)
         self.price = model.price
-        estimate = gateway.estimate(model.slug)
+        self.estimate = estimate = gateway.estimate(model.slug)
         prompt = estimate.input(self.body_size)
         attempts.line_up(self, prompt)
         admission.run_gates(gateway.registry.gates, self.key, ask)
@@ -97,13 +98,14 @@ class Call:
         if ask.max_cost_p:
             self.need = admission.need_of(model, ask)
             self.tokens = min(self.tokens, self.need.prompt + self.need.output)
-        wants = admission.wants_of(self.key, self.account, model, self.tokens) if self.limited else ()
+        wants = admission.wants_of(self.key, self.account, model, self.tokens if self.limited else 0)
         if wants:
-            try:
-                admission.take(gateway.limiter, wants)
-            finally:
-                self.extra += admission.limit_headers(gateway.limiter, wants)
-            self.wants = wants
+            if self.limited:
+                try:
+                    admission.take(gateway.limiter, wants)
+                finally:
+                    self.extra += admission.limit_headers(gateway.limiter, wants)
+            self.wants = wants              # of a later round nothing is taken; what it used is booked at its end
         self.hold = gateway.leases.place(self.account, model.slug, self._ceiling_p(estimate), self.span)
         return self.hold is not None
 
@@ -126,17 +128,22 @@ class Call:
 
     def _limit_output(self) -> None:
         """Where the money, or the client's own limit of the cost, pays for less output than the client allows, the
-        upstream is told so, and the client too."""
+        upstream is told so, and the client too; likewise where neither the client nor the model says how much that is."""
         ask, most = self.ask, self.need.output
         if self.hold.spanned:
-            most = self.need.output_for(self.hold.amount_p)
+            most = self.need.output_for(self.hold.amount_p - tools_cost_p(self.price, self.tools))
         if ask.max_output is not None and most >= ask.max_output:
             return
         self.cap = max(most, ask.choices)
+        reason = b""
         if self.hold.spanned and self.cap < self.need.output:
-            self.extra += b"X-Output-Limit: %d\r\nX-Output-Limit-Reason: insufficient_balance\r\n" % self.cap
-        elif ask.max_cost_p:
-            self.extra += b"X-Output-Limit: %d\r\nX-Output-Limit-Reason: max_cost\r\n" % self.cap
+            reason = b"insufficient_balance"
+        elif self.need.output < admission.output_at_most(self.model, ask):
+            reason = b"max_cost"
+        elif ask.max_output is None and not self.model.max_output:
+            reason = b"max_tokens_not_set"
+        if reason:
+            self.extra += b"X-Output-Limit: %d\r\nX-Output-Limit-Reason: %b\r\n" % (self.cap, reason)
 
     def _ceiling_p(self, estimate: Any) -> int:
         return admission.ceiling_p(self.model, estimate, self.ask) + tools_cost_p(self.price, self.tools)
@@ -223,9 +230,8 @@ class Call:
             counted = reader.counted
             if counted != self.counted:
                 self.counted = counted
-                self.gateway.journal.count(self.slot, counted)
-                going_on = not reader.finished or self.ask.choices > 1       # another choice may have finished
-                if counted >= self.watch and going_on and not stretch.enough(self, counted):
+                self.gateway.journal.count(self.slot, self.estimate.counted(counted))
+                if counted >= self.watch and not reader.finished and not stretch.enough(self, counted):
                     pending = reader.pending
                     if pending:
                         out, self.tail = out[:-pending], out[-pending:]

@@ -62,14 +62,16 @@ class Remains:
 
 
 def killed_record(open: OpenFrame, output: int, input: int) -> UsageRecord:
-    """The record of a request that was killed: nothing delivered costs nothing, else the prompt and what came of it."""
+    """The record of a request that was killed: nothing delivered costs nothing but the tools that had run for it, else
+    the prompt and what came of it as well."""
     usage = Usage(source=NONE)
     if output:
         usage = Usage(input=input - 1 if input else open.input_tokens, output=output, source=COUNTED)
-    cost_p = usage.input * open.input_u + usage.output * open.output_u
+    cost_p = usage.input * open.input_u + usage.output * open.output_u + open.tools_p
     return UsageRecord(rid=open.rid, acct=open.acct, key=open.key, model=open.model, at_ms=open.at_ms, wire=open.wire,
                        status="killed", http_status=0, usage=usage, price_rev=open.price_rev, cost_p=cost_p,
-                       lease=open.lease, split=split_cost(list(open.parts), cost_p), stream=open.stream)
+                       lease=open.lease, split=split_cost(list(open.parts), cost_p), stream=open.stream,
+                       tools=open.tools)
 
 
 def examine(folder: Path, boot: str) -> Remains:

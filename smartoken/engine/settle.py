@@ -16,6 +16,7 @@ A report that no answer of the model can have is none: what was counted is charg
 import logging
 from typing import Any
 
+from smartoken.domain.account import MAIN
 from smartoken.domain.price import token_cost_p, tools_cost_p
 from smartoken.domain.usage import COUNTED, NONE, Usage, UsageRecord
 from smartoken.engine.admission import give_back
@@ -31,12 +32,23 @@ OWN_ROUNDS = 16          # times that an upstream's own tools may make it read t
 
 def begin(call: Any) -> int:
     """The journal's open frame: all that is needed to bill the call should this process be killed. Returns its slot."""
+    return call.gateway.journal.begin(_frame(call))
+
+
+def extended(call: Any) -> None:
+    """The hold has grown: where other pockets than main may pay, the journal is told which would."""
+    if any(name != MAIN for name, _ in call.hold.parts):
+        call.gateway.journal.begun_anew(call.slot, _frame(call))
+
+
+def _frame(call: Any) -> OpenFrame:
     price = call.price
-    return call.gateway.journal.begin(OpenFrame(
+    return OpenFrame(
         rid=call.rid, acct=call.account.id, key=call.key.kid, model=call.model.slug, at_ms=call.at_ms,
         wire=call.wire.name, stream=call.ask.stream, price_rev=price.rev, input_u=price.input_u,
         output_u=price.output_u, input_tokens=call.gateway.estimate(call.model.slug).input(call.body_size),
-        lease=call.hold.lease.id, parts=call.hold.parts))
+        lease=call.hold.lease.id, parts=call.hold.parts, tools=call.tools,
+        tools_p=tools_cost_p(price, call.tools))
 
 
 def finish(call: Any, status: str, usage: Usage | None, counted: int, http_status: int = 200,

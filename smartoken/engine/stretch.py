@@ -3,7 +3,7 @@
 Every WATCH_TOKENS the counted cost is compared with the hold. At three quarters it is extended from the lease; when the
 lease has no room, the upstream is paused while the ledger is asked; when the ledger has no more, or the client's own
 limit is reached, the stream ends as one that reached its limit of output. So no stream costs more than its hold by
-WATCH_TOKENS, whatever the upstream does.
+WATCH_TOKENS and what came with them in one read of the socket, whatever the upstream does.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import logging
 from typing import Any
 
 from smartoken.domain.money import ceil_u
+from smartoken.domain.price import tools_cost_p
 from smartoken.engine import settle
 from smartoken.errors import Refusal, refuse
 
@@ -26,17 +27,23 @@ def enough(call: Any, counted: int) -> bool:
     hold = call.hold
     if spent_p * 4 < hold.amount_p * 3:
         return True
-    more_p = max(step_p * 4, spent_p // 2)
-    if call.ask.max_cost_p:
-        more_p = min(more_p, call.ask.max_cost_p - hold.amount_p)
+    more_p = _within_limit_p(call, max(step_p * 4, spent_p // 2))
     if more_p > 0 and call.gateway.leases.extend(hold, more_p):
+        settle.extended(call)
         return True
     return spent_p + step_p < hold.amount_p
 
 
 def _spent_p(call: Any, counted: int) -> int:
-    estimate = call.gateway.estimate(call.model.slug)
-    return estimate.input(call.body_size) * call.price.input_u + estimate.counted(counted) * call.price.output_u
+    estimate, price = call.estimate, call.price
+    return (estimate.input(call.body_size) * price.input_u + estimate.counted(counted) * price.output_u
+            + tools_cost_p(price, call.tools))
+
+
+def _within_limit_p(call: Any, more_p: int) -> int:
+    """Of `more_p` what the client's own limit leaves. It was lowered by the tools that this call is charged with."""
+    limit_p = call.ask.max_cost_p
+    return min(more_p, limit_p + tools_cost_p(call.price, call.tools) - call.hold.amount_p) if limit_p else more_p
 
 
 def wait(call: Any) -> None:
@@ -47,11 +54,9 @@ def wait(call: Any) -> None:
 
 async def _more(call: Any) -> None:
     leases, hold, step_p = call.gateway.leases, call.hold, WATCH_TOKENS * call.price.output_u
-    more_p = max(step_p * 4, _spent_p(call, call.counted) // 2)
+    more_p = _within_limit_p(call, max(step_p * 4, _spent_p(call, call.counted) // 2))
     why = refuse("insufficient_balance", "The balance is used up; the answer ends here.", code="insufficient_balance")
-    limit_p = call.ask.max_cost_p
-    if limit_p:
-        more_p = min(more_p, limit_p - hold.amount_p)
+    if call.ask.max_cost_p:
         why = refuse("insufficient_balance", "The answer has reached its 'max_cost_micro_usd'.", code="max_cost_reached")
     try:
         extended = False
@@ -73,6 +78,7 @@ async def _more(call: Any) -> None:
     if not extended:
         cut(call, why)
         return
+    settle.extended(call)
     tail, call.tail = call.tail, b""
     if not call.left:
         call.client.write(tail)

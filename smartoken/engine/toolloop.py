@@ -10,6 +10,7 @@ without further tools. A client that leaves while tools run ends them; those tha
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from dataclasses import replace
@@ -18,6 +19,7 @@ from typing import Any
 import msgspec
 
 from smartoken.domain.money import P_PER_U, ceil_u
+from smartoken.domain.price import tools_cost_p
 from smartoken.domain.usage import Usage
 from smartoken.engine.client import JSON, refusal_headers
 from smartoken.engine.composite import Pick, look_at
@@ -108,6 +110,13 @@ class Rounds:
             tool.cancel()
         self._call.gone()
 
+    def stop(self) -> None:
+        """The process ends between two rounds: say so, and charge the tools that ran."""
+        if self._task is None:                          # the next round began this very turn, and is stopped as a call
+            return
+        self._refuse(refuse("upstream", "This node is going out of service.", code="not_ready", retry_after_s=1))
+        self.gone()
+
     def pause(self) -> None:
         """The client reads slowly."""
         self._call.pause()
@@ -183,14 +192,17 @@ class Rounds:
         if not calls or self._last or self._left:
             self._end()
             return
+        self._gateway.between.add(self)
         self._task = asyncio.get_running_loop().create_task(self._next(list(calls)))
+        self._task.add_done_callback(lambda _: self._gateway.between.discard(self))
 
     async def _next(self, calls: list[ToolCall]) -> None:
+        before, charged = self._call, {}
         try:
-            results = await self._run_all(calls[:CALLS_MAX])
-            results |= {call.id: "Too many calls at once; make fewer." for call in calls[CALLS_MAX:]}
-            charged: dict[str, int] = {}
-            for stage in self._stages[-len(calls[:CALLS_MAX]):]:
+            run, results = self._afforded(calls)
+            ran = len(self._stages)
+            results |= await self._run_all(run)
+            for stage in self._stages[ran:]:
                 if "error" not in stage:
                     charged[stage["name"]] = charged.get(stage["name"], 0) + 1
             self._round += 1
@@ -199,7 +211,8 @@ class Rounds:
                 return
             self._last = self._is_last()
             ask = self._wire.turns.follow(self._call.ask, self._turn, results, self._last)
-            ask.max_cost_p = max(self._call.ask.max_cost_p - self._call.cost_p, 1) if self._call.ask.max_cost_p else 0
+            left_p = self._left_p() - tools_cost_p(self._call.price, charged)
+            ask.max_cost_p = max(left_p, 1) if self._call.ask.max_cost_p else 0
             self._call = self._round_of(ask, self._line(), charged)
             if not self._call.admit():
                 await self._call.prepare()
@@ -210,14 +223,38 @@ class Rounds:
             self._task = None
             self._call.begin()
         except Refusal as refusal:
+            self._call = before
+            with contextlib.suppress(Refusal):      # then there is not even money for the tools
+                await self._charge(charged)
             if refusal.code == "max_cost_too_low":
                 self._end()             # the client's own limit: what there is, is the answer
             else:
                 self._refuse(refusal)
         except Exception:
+            if self._call.hold is not None and not self._call.done:
+                self._call.fault()
+                return
             log.exception("%s: internal error between two rounds", self._rid)
             self._refuse(refuse("internal", "An internal error occurred; the trace id finds it in our log.",
                                 code="internal_error"))
+
+    def _left_p(self) -> int:
+        """pUSD that the client's own limit of the cost leaves after the round that is over."""
+        return self._call.ask.max_cost_p - self._call.cost_p
+
+    def _afforded(self, calls: list[ToolCall]) -> tuple[list[ToolCall], dict[str, str]]:
+        """(those that are run, what the model is told of the others)."""
+        run, told, left_p = [], {}, self._left_p()
+        for call in calls:
+            one_p = tools_cost_p(self._call.price, {call.name: 1})
+            if len(run) == CALLS_MAX:
+                told[call.id] = "Too many calls at once; make fewer."
+            elif self._call.ask.max_cost_p and one_p > left_p:
+                told[call.id] = "Not run: the limit of what this request may cost is reached."
+            else:
+                run.append(call)
+                left_p -= one_p
+        return run, told
 
     async def _run_all(self, calls: list[ToolCall]) -> dict[str, str]:
         """{id: text for the model} of tools that run at once; those that were ended are not in it."""
@@ -231,13 +268,14 @@ class Rounds:
         return dict(one for one in found if not isinstance(one, BaseException))
 
     async def _charge(self, charged: dict[str, int]) -> None:
-        """The surcharge of tools that ran for a client who left: a round of its own that asks nobody."""
+        """The surcharge of tools that ran and that no round follows: a round of its own that asks nobody."""
         if not any(self._call.price.tool_u.get(name) for name in charged):
             return
         self._call = self._round_of(msgspec.structs.replace(self._call.ask, free=True), self._line(), charged)
         if not self._call.admit():
             await self._call.prepare()
         self._call.tools_alone()
+        self._cost_p += self._call.cost_p
 
     def _line(self) -> list:
         """The member that answered goes on; the others still stand behind it."""

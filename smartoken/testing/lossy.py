@@ -25,11 +25,13 @@ class HeldClock:
 
 
 class LossyStore:
-    """A store behind a bad network: some calls really happen and then their reply is lost, some never arrive."""
+    """A store behind a bad network: some calls really happen and then their reply is lost, some never arrive. It goes
+    away with the reply of the next call named `away_after`."""
 
     def __init__(self, store, seed: int, lost: float = 0.2, away: bool = False):
         self.store, self.random, self.lost, self.away = store, random.Random(seed), lost, away
         self.losses = 0
+        self.away_after = ""
 
     def __getattr__(self, name):
         method = getattr(self.store, name)
@@ -45,6 +47,9 @@ class LossyStore:
                 raise StoreAway("never arrived")
             result = await method(*args, **more)
             await asyncio.sleep(0)
+            if name == self.away_after:
+                self.away, self.away_after = True, ""
+                raise StoreAway("reply lost")
             if luck < self.lost:
                 self.losses += 1
                 raise StoreAway("reply lost")

@@ -23,9 +23,10 @@ log = logging.getLogger("smartoken.web")
 
 
 class ApiHandler(RequestHandler):
-    """JSON in and out. Raise a Refusal to refuse; `rid` is the request's id, which every answer carries."""
+    """JSON in and out. Raise a Refusal to refuse; `rid` is the request's id, which every answer carries, and `lines`
+    are header lines that `tell` was given."""
 
-    rid = ""
+    rid, lines = "", b""
 
     def set_default_headers(self) -> None:
         self.rid = self.rid or new_rid()
@@ -34,6 +35,13 @@ class ApiHandler(RequestHandler):
         if own:
             self.set_header(own, self.rid)
         self.set_header("Content-Type", "application/json")
+        self.tell(self.lines)           # Tornado clears an answer that becomes a refusal, and comes here again
+
+    def tell(self, lines: bytes) -> None:
+        """Answer with these header lines as well, also when it is a refusal."""
+        self.lines = lines
+        for line in lines.decode("latin-1").splitlines():
+            self.set_header(*line.split(": ", 1))
 
     def send(self, value: Any, status: int = 200) -> None:
         """Answer with a value as JSON."""

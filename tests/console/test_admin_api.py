@@ -320,6 +320,8 @@ def test_vouchers_are_shown_once_and_stopped(console, owner):
     pages = [owner.form("/console/vouchers", op=op, face="2.50", count="2", uses="1") for _ in range(2)]
     assert all(page.status_code == 200 and page.text.count("stv-") == 2 for page in pages)
     assert pages[0].text.split("stv-")[1:] == pages[1].text.split("stv-")[1:], "a form sent twice makes no others"
+    named = [owner.form("/console/vouchers", op=op, cause="fair-27", face="2.50") for op in ("one", "two")]
+    assert named[0].text.split("stv-")[1:] == named[1].text.split("stv-")[1:], "nor one that names the same cause"
 
 
 def test_a_refund_gives_back_at_most_what_was_charged(console, owner):

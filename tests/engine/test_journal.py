@@ -19,7 +19,7 @@ from smartoken.engine.frames import DoneFrame, Head, OpenFrame, pack, read
 from smartoken.engine.journal import Journal
 from smartoken.engine.leases import Leases
 from smartoken.engine.ledger import Ledger
-from smartoken.engine.replay import replay, replay_neighbours
+from smartoken.engine.replay import examine, replay, replay_neighbours
 from smartoken.engine.ship import Shipper
 from smartoken.errors import ConfigError, StoreAway
 from smartoken.main import orphans, own_remains
@@ -107,6 +107,27 @@ def test_a_clean_life(tmp_path):
         assert [path.name for path in one.journal.folder.iterdir()] == ["lock"]
         with pytest.raises(RuntimeError):
             one.journal.done(slot, record("r299"))
+
+    run(tmp_path, main)
+
+
+def test_a_killed_call_is_paid_by_the_pockets_that_its_hold_had_grown_into(tmp_path):
+    async def main(store):
+        one = Process(tmp_path, store)
+        await one.journal.open()
+        slot = one.journal.begin(open_frame("r1", parts=(("v", 10 * P),)))
+        one.journal.begun_anew(slot, open_frame("r1", parts=(("v", 10 * P), ("v", 50 * P)), tools={"search": 2},
+                                                tools_p=9 * P))
+        one.journal.begin(open_frame("r2", parts=(("v", 10 * P),), tools={"search": 1}, tools_p=4 * P))
+        one.journal.count(slot, 7)
+        one.journal.rotate({})          # what runs stands in the next file, too
+        one.journal.count(slot, 8)
+        one.journal._write()
+        first, second = sorted(examine(one.journal.folder, one.journal.boot).records, key=lambda row: row.rid)
+        assert (first.status, first.usage.output, first.tools) == ("killed", 8, {"search": 2})
+        assert first.split == {"v": 5 * 2 * P + 8 * 3 * P + 9 * P} == {"v": first.cost_p}
+        assert (second.usage.output, second.cost_p, second.tools) == (0, 4 * P, {"search": 1}), "they had run"
+        one.journal.close()
 
     run(tmp_path, main)
 

@@ -295,6 +295,39 @@ def test_store_away(tmp_path):
     run(tmp_path, main)
 
 
+@pytest.mark.parametrize("came", [True, False])
+def test_a_lease_that_was_asked_for_and_never_seen_is_given_up(tmp_path, came):
+    """The store took it (or not) and went away; nobody of this account comes to this process again."""
+    async def main(house, leases):
+        lossy = LossyStore(house.store, 1, lost=0)
+        mine = Leases(Ledger(lossy, "n9", house.clock), house.clock, "n9-b")
+        await house.topup(100)
+        lossy.away_after, lossy.away = ("append", False) if came else ("", True)
+        with pytest.raises(Refusal) as refusal:
+            await mine.hold(A, "m", 90 * P)
+        assert refusal.value.status == 503
+
+        async def wait(seconds):
+            house.clock.wait(seconds)
+            await mine.tick()
+            await asyncio.gather(*(filling.task for filling in mine._fills.values()), return_exceptions=True)
+
+        await wait(11)
+        assert mine.spent(), "with the store away nobody knows whether it is there"
+        lossy.away = False
+        await wait(5)
+        assert mine.spent(), "not looked for at every tick"
+        leased_u = (await house.ledgers[0].balance("a")).leased_u
+        assert (leased_u > 0) is came
+        await wait(6)
+        assert mine.spent() == {} and not mine.knows("n9-b-1")
+        hold = await leases.hold(A, "m", 90 * P)
+        leases.settle(hold, 0)
+        await mine.close_all()
+
+    run(tmp_path, main)
+
+
 def test_a_flush_whose_reply_was_lost_does_not_swallow_the_next(tmp_path):
     """The op of the lost flush is asked for again with more spend: the answer is the older entry, so once more."""
     async def main(house, leases):
@@ -412,13 +445,6 @@ def test_three_processes_under_lost_replies_charge_the_truth(tmp_path, seed):
                     await leases.close_all()
                 except StoreAway:
                     continue
-                for lease in leases._intents.values():
-                    # Asked for, never answered: nothing was granted from it; the reaper's part is played here.
-                    close = change("close", lease=lease.id, spent_p={}, at_ms=clock.ms)
-                    if lease.id in (await store.head("a")).state["leases"]:
-                        await Ledger(store, "reaper", clock).commit("a", f"close:{lease.id}", "close", close)
-                    leases._open.pop(lease.id)
-                leases._intents.clear()
         state = (await store.head("a")).state
         assert state["leases"] == {} and lossy.losses > 0
         assert charged_p(state) == sum(truth.values()) > 0

@@ -26,8 +26,9 @@ def gateway(tmp_path_factory):
     upstream = UpstreamProcess(folder / "sent.jsonl")
     gateway = Gateway(folder, conf=f'[money]\ntopup_secret = "file:{folder}/secret"\n')
     slugs = {"m": {}, "other": {}, "rpm": {"rpm": 6}, "tpm": {"tpm": 6000}}
-    gateway.apply(*(model(slug, **more) for slug, more in slugs.items()),
-                  channel("c", upstream.at("c"), {slug: slug for slug in slugs}))
+    boundless = model("boundless").replace("context_length = 128000", "context_length = 0")
+    gateway.apply(*(model(slug, **more) for slug, more in slugs.items()), boundless,
+                  channel("c", upstream.at("c"), {slug: slug for slug in (*slugs, "boundless")}))
     gateway.start()
     yield gateway
     gateway.check_books()
@@ -65,6 +66,33 @@ def test_a_quote_is_never_exceeded_and_costs_nothing(gateway):
     status, told = quote(gateway, empty)
     assert (status, told["affordable"], told["usable_micro_usd"]) == (200, False, 0)
     assert len(gateway.records(client)) == 1
+
+
+def test_a_quote_says_what_nobody_knows(gateway):
+    """`m` reads and writes 128,000 tokens at once and lists no limit of output; `boundless` lists nothing."""
+    client = gateway.client("unsure", "1")
+    status, told = quote(gateway, client)
+    assert (status, told["output_tokens_at_most"]) == (200, 128_000)
+    assert told["cost_at_most_micro_usd"] > 128_000 * 1_100_000 // 1_000_000 > told["hold_micro_usd"] > 0
+    status, told = quote(gateway, client, model="boundless")
+    assert status == 200 and told["output_tokens_at_most"] is told["cost_at_most_micro_usd"] is None
+    assert told["affordable"] and told["hold_micro_usd"] > 0
+    assert quote(gateway, client, model="boundless", max_tokens=10)[1]["output_tokens_at_most"] == 10
+    assert quote(gateway, client, model="boundless", max_cost_micro_usd=500)[1]["cost_at_most_micro_usd"] <= 500
+
+
+def test_a_quote_counts_only_money_that_the_model_may_use(gateway):
+    client = gateway.client("for-others", "")
+    made, = json.loads(gateway.run("voucher", "create", "3", "--model", "other", "--json"))
+    gateway.run("voucher", "redeem", made["code"], client.acct)
+    call(gateway, client, model="other")           # now some of the voucher lies in a lease
+    status, told = quote(gateway, client)
+    assert (status, told["usable_micro_usd"], told["affordable"], told["pockets"]) == (200, 0, False, ["main"])
+    status, told = quote(gateway, client, model="other", max_tokens=10)
+    assert told["affordable"] and 2_900_000 < told["usable_micro_usd"] <= 3_000_000
+    poor = gateway.client("poor-quoted", "0.0005")
+    status, told = quote(gateway, poor)
+    assert told["hold_micro_usd"] == told["usable_micro_usd"] == 500, "a poor account's call holds all there is"
 
 
 def test_usage_is_exported_exactly(gateway):

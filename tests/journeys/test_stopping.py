@@ -6,7 +6,7 @@ import json
 import aiohttp
 
 from smartoken.engine.jobs import GRACE_S
-from smartoken.main import SETTLE_S
+from smartoken.main import CHARGE_S, SETTLE_S
 from smartoken.supervisor import KILL_AFTER_S
 from smartoken.testing.process import UpstreamProcess
 from tests.harness import Gateway, channel, model, until
@@ -22,7 +22,7 @@ CALLS = {
 
 
 def test_a_worker_is_killed_after_all_that_it_waits_for():
-    assert KILL_AFTER_S >= SETTLE_S + GRACE_S + 10, "ten for the store"
+    assert KILL_AFTER_S >= SETTLE_S + CHARGE_S + GRACE_S + 10, "ten for the store"
 
 
 def test_calls_that_outlast_the_drain_are_told_and_charged(tmp_path):

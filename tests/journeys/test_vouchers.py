@@ -3,6 +3,8 @@
 import asyncio
 import csv
 import json
+import re
+import subprocess
 
 import aiohttp
 import openai
@@ -10,7 +12,7 @@ import pytest
 
 from smartoken.domain.money import P_PER_U
 from smartoken.testing.process import UpstreamProcess
-from tests.harness import Gateway, channel, model, until
+from tests.harness import COMMAND, Gateway, channel, model, until
 from tests.journeys.conftest import SAY, rid_of, sdk_of
 
 
@@ -113,6 +115,17 @@ def test_a_batch_is_a_csv_of_codes(gateway):
     assert [one["redeemed_by"] for one in listed if one["redeemed_by"]] == [[client.acct]]
     assert not any(row["code"] in json.dumps(listed) for row in rows)
     assert gateway.account(client)["balance_u"] == 1_500_000
+
+
+def test_codes_that_could_not_be_shown_can_be_had_again(gateway):
+    """The disk is full, the pipe is broken: the command says under which name they were made."""
+    with open("/dev/full", "w") as full:
+        lost = subprocess.run([COMMAND, "voucher", "create", "1", "--count", "3"], cwd=gateway.folder, env=gateway.env,
+                              stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert lost.returncode == 2 and "Traceback" not in lost.stderr
+    op = re.search(r"--op (cli-[0-9a-f]+)", lost.stderr)[1]
+    rows = list(csv.DictReader(gateway.run("voucher", "create", "1", "--count", "3", "--op", op).splitlines()))
+    assert len(json.loads(gateway.run("voucher", "list", "--batch", rows[0]["batch"], "--json"))) == 3
 
 
 def test_what_is_wrong_with_a_code_is_said(gateway):

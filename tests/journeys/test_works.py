@@ -1,6 +1,7 @@
 """Pictures and films as clients get them: the SDK, curl's kind of calls, links with ranges, every failure, the money."""
 
 import base64
+import json
 import shutil
 import subprocess
 import time
@@ -307,6 +308,27 @@ def test_a_job_that_waits_can_be_canceled(gateway, client, post, tmp_path_factor
         assert spent_u(gateway, client) == before
         assert call(f"{where}/content", client.key)[0] == 404
     finally:
+        slow.stop()
+
+
+def test_a_job_whose_channel_was_taken_away_can_be_released(tmp_path):
+    slow, gateway = UpstreamProcess(work_ms=600_000, small=True), Gateway(tmp_path)
+    try:
+        gateway.apply(film("f-slow"), maker("slow", slow.at(), {"f-slow": "x"}))
+        gateway.start()
+        client = gateway.client("stranded", "5")
+        where = f"{gateway.url}/v1/videos/generations"
+        job = call(where, client.key, {"model": "f-slow", **FILM}, prefer="respond-async")[2]
+        until(lambda: jobs(gateway)[job["id"]].state == "running", "its create call")
+        gateway.run("job", "release", job["id"], code=2)      # it can still be asked for
+        gateway.apply(film("f-slow"), maker("other", slow.at(), {}), options=("--prune",))
+        gateway.run("job", "release", job["id"])
+        until(lambda: held_u(gateway, client) == 0, "its money")
+        status, _, told = call(f"{where}/{job['id']}", client.key)
+        assert told["status"] == "failed" and "upstream_lost" in json.dumps(told)
+        gateway.check_books()
+    finally:
+        gateway.close()
         slow.stop()
 
 

@@ -51,6 +51,10 @@ composite = { members = ["down", "plain-a"] }
 slug = "nested"
 pricing = { input_per_mtok = 1000000, output_per_mtok = 1000000 }
 composite = { members = ["falls", "plain-a"] }
+[[models]]
+slug = "half-bridged"
+pricing = { input_per_mtok = 1000000, output_per_mtok = 1000000 }
+composite = { members = ["bridged", "plain-a"], order = "listed" }
 """
 SHOP = """\
 [[categories]]

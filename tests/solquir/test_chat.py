@@ -7,7 +7,7 @@ import pytest
 from smartoken.domain.money import P_PER_U, ceil_u
 from smartoken.domain.price import Price, token_cost_p
 from smartoken.testing.answers import words
-from tests.harness import PRICE
+from tests.harness import PRICE, until
 
 SAY = [{"role": "user", "content": "Say something."}]
 PICTURE = [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, {
@@ -253,6 +253,34 @@ def test_a_tool_of_the_same_name_is_the_clients(gateway, client, engine):
     assert engine.asked == []
     found = answered(gateway, client, model="searcher", tools=[mine], x_fault="ok?wants=server_search")
     assert [stage.get("name") for stage in found["thinking"]] == [None, "search"] and engine.asked == ["Oslo"]
+
+
+def test_a_member_that_cannot_be_asked_is_passed_over(gateway, client):
+    """A bridge to responses knows no `n`; the next member does, and alone the bridged one is told why."""
+    post = lambda **body: gateway.post("/v1/chat/completions", {"messages": SAY, "max_tokens": 4, **body}, client.key)
+    status, headers, data = post(model="half-bridged", n=2)
+    assert status == 200 and len(json.loads(data)["choices"]) == 2, data
+    row = gateway.record(headers["x-request-id"])
+    assert (row.channel, [attempt.channel for attempt in row.attempts]) == ("p", ["p"])
+    assert gateway.record(post(model="half-bridged")[1]["x-request-id"]).channel == "bridged"
+    status, _, data = post(model="bridged", n=2)
+    assert (status, json.loads(data)["error"]["param"]) == (400, "n")
+
+
+def test_tools_count_towards_the_limit_of_what_a_request_may_cost(gateway, client, engine):
+    """A search costs 3,000 µUSD, a round of this some tens."""
+    engine.asked.clear()
+    body = {"model": "searcher", "max_tokens": 4, "x_fault": "ok?wants=search&rounds=99"}
+    for limit_u, searches in ((2_900, {0}), (3_500, {1}), (20_000, {2, 3})):
+        status, headers, data = ask(gateway, client, max_cost_micro_usd=limit_u, **body)
+        assert status == 200, data
+        found, rid = json.loads(data), headers["x-solquir-trace-id"]
+        told_u = found["usage"]["cost_micro_usd"]
+        rows = lambda rid=rid: [row for row in gateway.records(client) if row.rid.startswith(rid)]
+        until(lambda rows=rows, told_u=told_u: ceil_u(sum(row.cost_p for row in rows())) == told_u, "all its rounds")
+        assert sum(row.tools.get("search", 0) for row in rows()) == len(engine.asked) in searches
+        assert told_u <= limit_u
+        engine.asked.clear()
 
 
 def test_the_rounds_are_bounded(gateway, client, engine):

@@ -51,6 +51,31 @@ def test_a_stream_passes_byte_for_byte_wherever_it_is_cut():
     assert out == STREAM and reader.counted == 3 and reader.usage().output == 3
 
 
+@pytest.mark.parametrize("colon", [b":", b": "])
+def test_an_empty_reason_is_no_end(colon):
+    """SGLang 0.4.3 sends one in every chunk."""
+    empty = b'"finish_reason"' + colon + b'""'
+    going = STREAM[:STREAM.index(FINISH)].replace(b'"finish_reason": null', empty).replace(b'"finish_reason":null', empty)
+    assert empty in going
+    reader, _ = run(going, [len(going) // 2], hide=False)
+    assert not (reader.finished or reader.ended)
+    reader, _ = run(going + FINISH, [], hide=False)
+    assert reader.finished
+
+
+def test_several_choices_have_finished_when_the_last_has():
+    def end(index):
+        return event(choices=[{"index": index, "delta": {}, "finish_reason": "stop"}])
+    for rest, closed in ((b"", True), (delta("more"), True), (end(1), True)):
+        reader = chat.ChatReader(hide_usage=False, choices=2)
+        reader.feed(ROLE + delta("He") + end(0))
+        assert not reader.finished
+        reader.feed(rest)
+        assert reader.finished is (rest == end(1))
+        reader.close()
+        assert reader.finished is closed, "some servers make fewer choices than they were asked for"
+
+
 def test_the_usage_chunk_is_kept_from_a_client_that_did_not_ask():
     without = STREAM.replace(CHUNK, b"").replace(b',"usage":null', b"")
     for cut in range(1, len(STREAM)):

@@ -35,7 +35,7 @@ class List(Page):
     async def _create(self, form: Form) -> dict[str, Any]:
         await self.prove(form.secret("password"))
         return await vouchers.create(self.desk, decode(vouchers.VoucherBody, {
-            "op": form.text("op"), "face_u": form.usd("face") or "", "count": form.number("count", 1), "models": form.words("models"),
+            "op": form.text("cause") or form.text("op"), "face_u": form.usd("face") or "", "count": form.number("count", 1), "models": form.words("models"),
             "uses": form.number("uses", 1), "days": form.number("days"), "until_ms": day_end(form.text("until")),
             "note": form.text("note")}, "the vouchers"))
 

@@ -19,6 +19,7 @@ from tornado.web import stream_request_body
 
 from smartoken.domain.job import DONE, Job
 from smartoken.engine import generate, making
+from smartoken.engine.admission import limit_headers
 from smartoken.engine.generate import Order, refusal_of
 from smartoken.engine.repeat import key_of, same_of
 from smartoken.errors import MediaAway, Refusal, StoreAway, refuse
@@ -114,7 +115,10 @@ class Collection(JobHandler):
             _, _, held_u = generate.offer(self.gateway, order)
             self.send({"object": "quote", "model": order.ask.slug, "cost_micro_usd": held_u})
             return
-        job = await generate.begin(self.gateway.jobs, order)
+        try:
+            job = await generate.begin(self.gateway.jobs, order)
+        finally:
+            self.tell(limit_headers(self.gateway.limiter, order.wants))
         self.set_header("X-Job-Id", job.id)
         prefer = self.request.headers.get("Prefer", "")
         if not self.door.waits:

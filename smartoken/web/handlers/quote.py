@@ -2,24 +2,30 @@
 
 The body is that of the call itself; `?path=` says which call it is, /v1/chat/completions unless told otherwise. The
 most it can cost is a token for each byte of the prompt and all the output it allows; what it will probably be is less.
+What nobody knows before is null: the output where neither client nor model limits it, and how often a composite model
+will run its tools and go on. With `max_cost_micro_usd` the cost is known all the same.
 Pictures and films have one price that is known before: what `?quote=1` on their own paths tells, too.
 """
 
 from typing import Any
 
+from smartoken.domain.account import empty
 from smartoken.domain.hold import burning_order
-from smartoken.domain.money import ceil_u
-from smartoken.engine import admission, generate, routing
+from smartoken.domain.money import P_PER_U, ceil_u
+from smartoken.engine import admission, funds, generate, routing
 from smartoken.errors import Refusal, StoreAway, refuse
 from smartoken.web.app import ApiHandler
 from smartoken.web.caller import caller_of
 from smartoken.web.schema import COUNT, STRING, TEXT, WORK_QUOTE, answer, many, ours
 
 CHAT = "/v1/chat/completions"
+MAYBE = {"type": ["integer", "null"], "minimum": 0}
 OPENAPI = {"/v1/quote": {"post": {
     "summary": "What a call would hold and cost at most", "tags": ["Money"], "errors": ("key", "quote", "model"),
     "description": "The body is that of the call itself. Nothing is called, held or charged. Pictures and films have one "
-                   "price; a cloned voice's is told by its own path with `?quote=1`.",
+                   "price; a cloned voice's is told by its own path with `?quote=1`. What nobody knows before is null: the "
+                   "most output where neither the body nor the model limits it, and all of a composite model that may run "
+                   "tools; with `max_cost_micro_usd` the most it can cost is known all the same.",
     "parameters": [{"name": "path", "in": "query", "schema": {"type": "string", "minLength": 1},
                     "description": f"Which call it is, {CHAT} unless told otherwise."}],
     "requestBody": {"required": True, "content": {"application/json": {
@@ -27,8 +33,8 @@ OPENAPI = {"/v1/quote": {"post": {
                    "properties": {"model": TEXT}, "title": "QuoteRequest", "description": "The body of the call."},
         "example": {"model": "{llm}", "max_tokens": 100, "messages": [{"role": "user", "content": "Hello!"}]}}}},
     "responses": answer({"anyOf": [WORK_QUOTE, ours("Quote", {
-        "object": {"const": "quote"}, "model": TEXT, "price": STRING, "input_tokens_at_most": COUNT,
-        "output_tokens_at_most": COUNT, "cost_at_most_micro_usd": COUNT, "hold_micro_usd": COUNT,
+        "object": {"const": "quote"}, "model": TEXT, "price": STRING, "input_tokens_at_most": MAYBE,
+        "output_tokens_at_most": MAYBE, "cost_at_most_micro_usd": MAYBE, "hold_micro_usd": COUNT,
         "pockets": many(STRING), "usable_micro_usd": {"type": "integer"}, "output_tokens_affordable": COUNT,
         "affordable": {"type": "boolean"}})]}, "The quote; of a picture or film its price",
         {"object": "quote", "model": "deepseek-chat", "price": "deepseek-chat@1", "input_tokens_at_most": 120,
@@ -63,23 +69,26 @@ class Quote(ApiHandler):
         routing.routes_of(model, ask.wire, None)
         admission.take_cost_limit(ask)
         need = admission.need_of(model, ask)
-        estimate = gateway.estimate(model.slug)
         try:
             head = await gateway.ledger.head(account.id)
-            balance = await gateway.ledger.balance(account.id)
         except StoreAway:
             raise refuse("upstream", "The balance cannot be read at the moment.", code="store_away",
                          retry_after_s=2) from None
-        order = burning_order(head.state, model.slug, gateway.clock.now_ms()) if head else []
-        usable_u = sum(max(0, balance.pockets[name]["u"]) for name in order if name in balance.pockets)
-        usable_u += balance.leased_u + account.overdraft_u
+        state, floor_u = head.state if head else empty(), account.overdraft_u
+        order = burning_order(state, model.slug, gateway.clock.now_ms())
+        usable_p = funds.usable_u(state, order, floor_u, {}) * P_PER_U
+        turns = wire.turns is not None and model.composite is not None and bool(model.composite.tools)
+        most = None if turns else admission.most_of(model, ask, need)
+        most_p = ask.max_cost_p if most is None else most.full_p
+        soft_p, span = admission.ceiling_p(model, gateway.estimate(model.slug), ask), need.span(ask.choices)
+        hold_p = funds.likely_hold_p(state, order, floor_u, soft_p, span)
         self.send({"object": "quote", "model": model.slug, "price": model.price.rev,
-                   "input_tokens_at_most": need.prompt, "output_tokens_at_most": need.output,
-                   "cost_at_most_micro_usd": ceil_u(need.full_p),
-                   "hold_micro_usd": ceil_u(min(need.full_p, admission.ceiling_p(model, estimate, ask))),
-                   "pockets": order, "usable_micro_usd": usable_u,
-                   "output_tokens_affordable": need.output_for(usable_u * 1_000_000),
-                   "affordable": usable_u * 1_000_000 >= need.span(ask.choices).least_p})
+                   "input_tokens_at_most": most and most.prompt, "output_tokens_at_most": most and most.output,
+                   "cost_at_most_micro_usd": ceil_u(most_p) if most or most_p else None,
+                   "hold_micro_usd": ceil_u(min(hold_p, most_p) if most_p else hold_p),
+                   "pockets": order, "usable_micro_usd": usable_p // P_PER_U,
+                   "output_tokens_affordable": (most or need).output_for(usable_p),
+                   "affordable": usable_p >= span.least_p})
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         cause = kwargs["exc_info"][1] if "exc_info" in kwargs else None

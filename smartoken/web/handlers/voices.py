@@ -12,6 +12,7 @@ import msgspec
 from tornado.web import stream_request_body
 
 from smartoken.domain.money import ceil_u
+from smartoken.engine.admission import MAX_COST, limit_headers
 from smartoken.engine.generate import Order
 from smartoken.engine.repeat import same_of
 from smartoken.engine.voices import CONSENT_MAX, PATH, SAMPLE_MAX, WIRE, Voice, checked
@@ -33,7 +34,8 @@ _MADE = ours("VoiceMade", {**_FIELDS, "usage": ours("", {"cost_micro_usd": COUNT
 _FORM = {"type": "object", "required": ["name", "model", "consent", "audio_sample"], "properties": {
     "name": {"type": "string", "minLength": 1, "maxLength": NAME_MAX}, "model": {"type": "string", "minLength": 1},
     "consent": {"type": "string", "minLength": 1, "maxLength": CONSENT_MAX},
-    "audio_sample": {"type": "string", "format": "binary"}, "language": STRING}, "title": "VoiceForm"}
+    "audio_sample": {"type": "string", "format": "binary"}, "language": STRING,
+    MAX_COST: {"type": "integer", "minimum": 1}}, "title": "VoiceForm"}
 _QUERY = [{"name": "quote", "in": "query", "schema": {"enum": ["1", "true"]},
            "description": "What it would cost, by `model` alone; nothing is made."},
           {"name": "cost", "in": "query", "schema": {"enum": ["1", "true"]}, "description": "usage.cost_micro_usd."},
@@ -101,12 +103,16 @@ class Collection(VoicesHandler):
     async def post(self) -> None:
         fields = fields_of(b"".join(self._parts), self.request.headers.get("Content-Type", ""))
         if self.get_query_argument("quote", "") in ("1", "true"):
-            order = self._order(Ask(WIRE, _text(fields, "model", 128), False, b"", {}))
+            order = self._order(Ask(WIRE, _text(fields, "model", 128), False, b"", _cost_limit(fields)))
             self.send({"object": "quote", "model": order.ask.slug,
                        "cost_micro_usd": self.gateway.voices.quote_u(order)})
             return
-        voices = self.gateway.voices
-        self._waiter = asyncio.create_task(voices.made(await voices.begin(self._order(_ask(fields)))))
+        voices, order = self.gateway.voices, self._order(_ask(fields))
+        try:
+            job = await voices.begin(order)
+        finally:
+            self.tell(limit_headers(self.gateway.limiter, order.wants))
+        self._waiter = asyncio.create_task(voices.made(job))
         try:
             voice, job = await self._waiter
         except asyncio.CancelledError:
@@ -157,8 +163,13 @@ def _ask(fields: dict[str, bytes]) -> Ask:
              "language": _text(fields, "language", 16) if fields.get("language") else ""}
     slug, content_type = _text(fields, "model", 128), checked(sample)
     given["sample_type"] = content_type
-    return Ask(WIRE, slug, False, b"", {name: msgspec.Raw(msgspec.json.encode(text)) for name, text in given.items()},
-               files=(Part("audio_sample", "", content_type, sample),))
+    raw = {name: msgspec.Raw(msgspec.json.encode(text)) for name, text in given.items()} | _cost_limit(fields)
+    return Ask(WIRE, slug, False, b"", raw, files=(Part("audio_sample", "", content_type, sample),))
+
+
+def _cost_limit(fields: dict[str, bytes]) -> dict[str, msgspec.Raw]:
+    """The client's own limit of the cost as a field of JSON; whether it is a number, admission says."""
+    return {MAX_COST: msgspec.Raw(fields[MAX_COST])} if fields.get(MAX_COST) else {}
 
 
 def _text(fields: dict[str, bytes], name: str, most: int) -> str:
