@@ -8,7 +8,8 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from redis.exceptions import NoScriptError, RedisError, ResponseError
@@ -16,11 +17,13 @@ from smartoken_plugins.redis.gcra import MINUTE_US, SOURCE, Taking, cost_us, rea
 from smartoken_plugins.redis.link import PATIENCE_S, address, connect, end
 from smartoken_plugins.redis.nodes import Nodes
 from smartoken_plugins.redis.quota import Quota
+from smartoken_plugins.redis.waits import ROUND_US, SLICE, Waits
 
 from smartoken.plugin import Clock, SystemClock, Want
 
 log = logging.getLogger("smartoken.limiter")
 
+NAMED = 200                    # limits for which we ask the others at a time
 PACE_S = 0.05                  # how long needs are gathered, unless a want found too little
 BEAT_S = 1.0
 ERRORS, ERRORS_US = 3, 1_000_000
@@ -28,8 +31,6 @@ AGAIN_S = 0.1                  # between failures that do not count as a loss ye
 ALONE_US, PROBES, PROBE_S = 5_000_000, 3, 0.3
 IDLE_US = 1_000_000            # then a process gives back what it has beyond its reserve
 FORGET_US = 60_000_000
-BATCH = 200                    # keys in one exchange
-RETRY_US = 50_000              # the least wait we name: a round and its answer
 MAX_KEYS = 1_000_000
 
 FAILURES = (RedisError, OSError, TimeoutError, ValueError)
@@ -50,6 +51,7 @@ class RedisLimiter:
         self._queue: deque[str] = deque()              # every key of _quotas once: the order of looking at them
         self._needy: dict[str, Quota] = {}             # to be asked for in the next round
         self._active: dict[str, Quota] = {}            # used since they were last given back
+        self._waits = Waits()
         self._errors: deque[int] = deque(maxlen=ERRORS)
         self._wake, self._hurry = asyncio.Event(), asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -68,7 +70,7 @@ class RedisLimiter:
         for want in wants:
             quota = self._quota(want, now)
             need[want.key] = total = need.get(want.key, 0) + cost_us(want.limit, want.cost)
-            missing = total - quota.have
+            missing = total - quota.usable(now)
             if missing <= 0:
                 continue
             if self.alone:
@@ -76,12 +78,13 @@ class RedisLimiter:
                 if wait <= 0:
                     continue
             else:
-                quota.short = max(quota.short, missing)
-                wait = quota.wait(missing, now)
+                wait = max(quota.wait(missing, now), 0)
+                quota.refused(total, now, wait)
                 quota.used = now
                 self._active[quota.key] = quota
-                self._ask(quota, hurry=wait <= 0)
-                wait = max(wait, RETRY_US)
+                self._waits.ask_at(quota, now + wait)
+                self._ask(quota, hurry=not wait)
+                wait += ROUND_US
             if refused is None or wait > refused[1]:
                 refused = want, wait
         if refused is None:
@@ -113,7 +116,7 @@ class RedisLimiter:
         if quota is None:
             free = burst
         elif self.alone:
-            free = quota.have + max(-quota.share_wait(0, now, self._since, self.processes), 0) // self.processes
+            free = quota.usable(now) + max(-quota.share_wait(0, now, self._since, self.processes), 0) // self.processes
         else:
             free = quota.free_at(now)
         free = max(min(free, burst), 0)
@@ -162,6 +165,7 @@ class RedisLimiter:
             self._queue.append(want.key)
         elif quota.limit != want.limit or quota.burst != burst:
             quota.limit, quota.burst = want.limit, burst       # the operator changed it; microseconds stay what they are
+            quota.large = quota.least = quota.largest = 0      # but calls of the old limit may never fit the new one
         return quota
 
     def _reserve(self, burst: int) -> int:
@@ -173,6 +177,7 @@ class RedisLimiter:
         quota.have -= own
         quota.spent += own
         quota.used = now
+        quota.called(total, now)
         if total > own:
             quota.share_take(total - own, now, self._since, self._nodes.count)
         self._active[quota.key] = quota
@@ -214,8 +219,8 @@ class RedisLimiter:
             await asyncio.sleep(PROBE_S)
         elif self._errors:
             await asyncio.sleep(AGAIN_S)
-        elif await _happens(self._wake, BEAT_S):
-            await _happens(self._hurry, PACE_S)
+        elif await _happens(self._wake, self._waits.due_s(self._now(), BEAT_S)):
+            await _happens(self._hurry, self._waits.due_s(self._now(), PACE_S))
 
     async def _round(self) -> None:
         self._wake.clear()
@@ -227,14 +232,18 @@ class RedisLimiter:
                 await self._come_back()
         else:
             if self._nodes.due(BEAT_S):
-                await self._exchange(self._nodes.beat())
-                self._give_back()
+                waiting = await self._still_waiting()
+                await self._exchange(self._nodes.beat(waiting[:NAMED]))
+                await self._give_back()
             if self._epoch != self._nodes.epoch:
                 await self._remind()
+            while due := self._waits.due(self._now(), self._quotas):
+                self._needy |= due
+                await asyncio.sleep(0)
             while self._needy:
-                batch = [self._needy.pop(key) for key in list(self._needy)[:BATCH]]
+                batch, now = [self._needy.pop(key) for key in list(islice(self._needy, SLICE))], self._now()
                 await self._send([(quota, taking) for quota in batch
-                                  if (taking := quota.asking(self._reserve(quota.burst)))])
+                                  if (taking := quota.asking(self._reserve(quota.burst), now))])
             self._errors.clear()
 
     async def _exchange(self, call):
@@ -261,35 +270,58 @@ class RedisLimiter:
     async def _come_back(self) -> None:
         """Tell what was used meanwhile, and only then ask again."""
         await self._remind()
-        for quota in self._quotas.values():
-            quota.share_tat = 0
         self.alone = False
         self._errors.clear()
+        for some in _slices(self._quotas.values()):
+            for quota in some:
+                quota.share_end()
+            await asyncio.sleep(0)
         log.info("Redis is back")
 
     async def _remind(self) -> None:
         """Tell Redis what we owe, and if it has forgotten what it knew, what we remember of that: of all processes'
         memories the strictest counts."""
-        now, forgotten = self._now(), self._epoch != self._nodes.epoch
-        known = [(quota, quota.ahead_at(now) * forgotten) for quota in self._quotas.values()]
-        known = [(quota, floor) for quota, floor in known if floor or quota.owed or quota.back]
-        for start in range(0, len(known), BATCH):
-            await self._send([(quota, quota.correction(floor)) for quota, floor in known[start:start + BATCH]])
-        self._epoch = self._nodes.epoch
+        epoch = self._nodes.epoch
+        forgotten = self._epoch != epoch
+        for some in _slices(self._quotas.values()):
+            now = self._now()
+            known = [(quota, quota.ahead_at(now) * forgotten) for quota in some]
+            await self._send([(quota, quota.correction(floor)) for quota, floor in known
+                              if floor or quota.owed or quota.back])
+            await asyncio.sleep(0)
+        self._epoch = epoch
 
-    def _give_back(self, idle_us: int = IDLE_US) -> None:
-        now = self._now()
-        for key, quota in list(self._active.items()):
-            if now - quota.used >= idle_us:
-                del self._active[key]
-                quota.back += quota.surplus()
-                self._needy[key] = quota
+    async def _give_back(self, leaving: bool = False) -> None:
+        """What lies idle, or what others wait for, and ask anew for what is held for the next large call."""
+        for some in _slices(self._active):
+            now = self._now()
+            for key in some:
+                quota = self._active[key]
+                if key in self._nodes.waited_for and not quota.least:
+                    quota.let_go(now)
+                held = quota.holds(now) and not leaving
+                if not held and (leaving or now - quota.used >= IDLE_US):
+                    del self._active[key]
+                    quota.back += quota.surplus(now)
+                    self._needy[key] = quota
+                elif held:
+                    self._needy[key] = quota
+            await asyncio.sleep(0)
+
+    async def _still_waiting(self) -> list[str]:
+        """The limits to name to the others. We ask for them again, as somebody may have given something back."""
+        names: list[str] = []
+        for some in _slices(self._waits.others):
+            still = self._waits.still(some, self._now())
+            self._needy |= still
+            names += still
+            await asyncio.sleep(0)
+        return names
 
     async def _leave(self) -> None:
-        self._give_back(idle_us=0)
-        quotas = list(self._needy.values())
-        for start in range(0, len(quotas), BATCH):
-            await self._send([(quota, quota.correction()) for quota in quotas[start:start + BATCH]])
+        await self._give_back(leaving=True)
+        for some in _slices(self._needy.values()):
+            await self._send([(quota, quota.correction()) for quota in some])
         await self._nodes.leave()
 
     async def _send(self, asked: list[tuple[Quota, Taking]]) -> None:
@@ -323,7 +355,9 @@ class RedisLimiter:
         except FAILURES as error:
             self._unheard(quota, taking)
             return error
-        quota.given(taken.taken[0], taken.ahead[0], self._now())
+        now = self._now()
+        quota.given(taken.taken[0], taken.ahead[0], now)
+        self._waits.heard(quota, now)
         return None
 
     def _unheard(self, quota: Quota, taking: Taking) -> None:
@@ -339,6 +373,13 @@ class RedisLimiter:
 def _has_forgotten(error: Exception) -> bool:
     """It was restarted without a disk, or emptied."""
     return isinstance(error, NoScriptError) or (isinstance(error, ResponseError) and str(error).startswith("EPOCH"))
+
+
+def _slices(items: Collection) -> Iterator[list]:
+    """What there is now, in lists of SLICE: with a turn of the loop after each, a million limits hold up nobody."""
+    rest = iter(list(items))
+    while some := list(islice(rest, SLICE)):
+        yield some
 
 
 async def _happens(event: asyncio.Event, within_s: float) -> bool:
