@@ -3,6 +3,7 @@
 import httpx
 import pytest
 
+from smartoken.testing.process import UpstreamProcess
 from smartoken.testing.sound import wav
 from tests.harness import Gateway, channel, until
 from tests.journeys import works_kit
@@ -53,8 +54,15 @@ def tight(at):
 
 
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory, upstream_process):
-    at = upstream_process.at
+def upstream():
+    upstream = UpstreamProcess(small=True)     # one of our own: it remembers only its last calls
+    yield upstream
+    upstream.stop()
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory, upstream):
+    at = upstream.at
     gateway = Gateway(tmp_path_factory.mktemp("limits"))       # one worker: each counts its own requests
     gateway.env["UPSTREAM_KEY"] = "sk-upstream"
     few, rpm = {"rpm": 2}, "rpm = 2\n"
@@ -85,9 +93,9 @@ def post(gateway, client, path, **body):
 # -- the client's own limit of the cost
 
 @pytest.mark.parametrize("what", CALLS)
-def test_a_call_costs_no_more_than_its_client_allows(gateway, client, upstream_process, what):
+def test_a_call_costs_no_more_than_its_client_allows(gateway, client, upstream, what):
     path, body, price_u = CALLS[what]
-    before = len(upstream_process.seen())
+    upstream.reset()
     refused = post(gateway, client, path, **body({LIMIT: price_u - 1}))
     error = refused.json()["error"]
     assert (refused.status_code, error["code"], error["param"]) == (400, "max_cost_too_low", LIMIT)
@@ -95,11 +103,11 @@ def test_a_call_costs_no_more_than_its_client_allows(gateway, client, upstream_p
     for wrong in (0, "much"):
         refused = post(gateway, client, path, **body({LIMIT: wrong}))
         assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_value")
-    assert len(upstream_process.seen()) == before, "nobody was asked"
+    assert upstream.seen() == [], "nobody was asked"
     made = post(gateway, client, path, **body({LIMIT: price_u}))
     assert made.status_code in (200, 201), made.text
     assert gateway.record(made.headers["x-request-id"]).cost_p == price_u * 1_000_000
-    sent = upstream_process.seen()[before:]
+    sent = upstream.seen()
     assert sent and not any(LIMIT.encode() in call["body"] for call in sent), "that field is ours"
 
 
@@ -145,18 +153,18 @@ def test_who_cannot_pay_is_told_as_well(gateway):
 # -- a channel's own limit
 
 @pytest.mark.parametrize("what", KINDS)
-def test_a_channel_at_its_limit_is_passed_over(gateway, what, upstream_process):
+def test_a_channel_at_its_limit_is_passed_over(gateway, what, upstream):
     """Two channels of one request a minute each: the third call is told when to come again, and cost nothing."""
     client, kind = gateway.client(what), KINDS[what]
     path, body = asked_of(what, f"{kind}-tight")
     made = [post(gateway, client, path, **body) for _ in range(2)]
     assert [one.is_success for one in made] == [True, True], [one.text for one in made]
     assert [gateway.record(one.headers["x-request-id"]).channel for one in made] == [f"{kind}-0", f"{kind}-1"]
-    before = len(upstream_process.seen())
+    upstream.reset()
     refused = post(gateway, client, path, **body)
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "channels_full")
     assert 1 <= int(refused.headers["retry-after"]) <= 60
-    assert len(upstream_process.seen()) == before
+    assert upstream.seen() == []
     record = gateway.record(refused.headers["x-request-id"])
     assert (record.status, record.cost_p, record.attempts) == ("failed", 0, [])
 
