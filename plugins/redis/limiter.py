@@ -15,8 +15,9 @@ from typing import Any
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 from smartoken_plugins.redis.gcra import MINUTE_US, SOURCE, Taking, cost_us, read, words
 from smartoken_plugins.redis.link import PATIENCE_S, address, connect, end
-from smartoken_plugins.redis.nodes import Nodes
+from smartoken_plugins.redis.nodes import DEAD_MS, PARTS, Nodes
 from smartoken_plugins.redis.quota import Quota
+from smartoken_plugins.redis.used_up import UsedUp
 from smartoken_plugins.redis.waits import ROUND_US, SLICE, Waits
 
 from smartoken.plugin import Clock, SystemClock, Want
@@ -29,6 +30,7 @@ BEAT_S = 1.0
 ERRORS, ERRORS_US = 3, 1_000_000
 AGAIN_S = 0.1                  # between failures that do not count as a loss yet
 ALONE_US, PROBES, PROBE_S = 5_000_000, 3, 0.3
+JOIN_S, JOIN_US = 0.1, 3_000_000   # how often a process that starts asks for its part, and how long for an equal one
 IDLE_US = 1_000_000            # then a process gives back what it has beyond its reserve
 FORGET_US = 60_000_000
 MAX_KEYS = 1_000_000
@@ -51,7 +53,7 @@ class RedisLimiter:
         self._queue: deque[str] = deque()              # every key of _quotas once: the order of looking at them
         self._needy: dict[str, Quota] = {}             # to be asked for in the next round
         self._active: dict[str, Quota] = {}            # used since they were last given back
-        self._waits = Waits()
+        self._waits, self._used_up = Waits(), UsedUp()
         self._errors: deque[int] = deque(maxlen=ERRORS)
         self._wake, self._hurry = asyncio.Event(), asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -123,17 +125,16 @@ class RedisLimiter:
         return free * want.limit // MINUTE_US, burst - free
 
     async def open(self) -> None:
-        """Connect and count the processes: a second's wait, so that no first request is refused for want of a reserve.
-        A Redis that is away is no reason not to start."""
+        """Connect and get our part of the bursts: about a second's wait, so that no first request is refused for want
+        of a reserve. A Redis that is away is no reason not to start."""
         self._redis = connect(self._address.url)
         self._nodes = Nodes(self._redis, self._address.prefix, self.node, self._address.processes, self._now)
         try:
             await self._exchange(self._start())
         except FAILURES as error:
             self._go_alone(error)
+        await self._join()
         self._task = asyncio.create_task(self._run())
-        if not self.alone:
-            await asyncio.sleep(self._nodes.join_s() + PACE_S)
 
     async def close(self) -> None:
         """Give back what we have, and leave the list of processes, as far as Redis answers."""
@@ -159,18 +160,22 @@ class RedisLimiter:
 
     def _quota(self, want: Want, now: int) -> Quota:
         quota, burst = self._quotas.get(want.key), want.burst_s * 1_000_000
+        reserve = self._reserve(burst, now)
         if quota is None:
             self._forget(now)
-            quota = self._quotas[want.key] = Quota(want.key, want.limit, burst, self._reserve(burst), now)
+            had = 0 if self._used_up.has(self._name(want.key), burst, now) else reserve
+            quota = self._quotas[want.key] = Quota(want.key, want.limit, burst, reserve, had, now)
             self._queue.append(want.key)
         elif quota.limit != want.limit or quota.burst != burst:
             quota.limit, quota.burst = want.limit, burst       # the operator changed it; microseconds stay what they are
             quota.large = quota.least = quota.largest = 0      # but calls of the old limit may never fit the new one
+        if quota.reserve != reserve:
+            quota.divide(reserve, now)
         return quota
 
-    def _reserve(self, burst: int) -> int:
-        """Our part of a limit that we meet for the first time: nothing while others may not know of us yet."""
-        return burst // 2 // self._nodes.count if self._nodes.known_to_others() else 0
+    def _reserve(self, burst: int, now: int) -> int:
+        """What of a burst lies with us, when it is whole."""
+        return burst // 2 * (self._nodes.part if self.alone else self._nodes.part_at(now)) // PARTS
 
     def _spend(self, quota: Quota, total: int, now: int) -> None:
         own = min(quota.have, total)
@@ -195,11 +200,14 @@ class RedisLimiter:
         for _ in range(min(2, len(self._queue))):
             key = self._queue.popleft()
             quota = self._quotas[key]
-            idle = now - quota.used > FORGET_US and quota.have >= quota.reserve and not quota.owed and not self.alone
-            if idle or len(self._quotas) >= self._max_keys:
+            idle = now - quota.used > FORGET_US and not self.alone
+            whole = quota.have >= self._reserve(quota.burst, now) and not quota.owed
+            if (idle and whole) or len(self._quotas) >= self._max_keys:
                 del self._quotas[key]
-            else:
-                self._queue.append(key)
+                continue
+            self._queue.append(key)
+            if idle:
+                self._ask(quota)
 
     # -- the task
 
@@ -219,7 +227,7 @@ class RedisLimiter:
             await asyncio.sleep(PROBE_S)
         elif self._errors:
             await asyncio.sleep(AGAIN_S)
-        elif await _happens(self._wake, self._waits.due_s(self._now(), BEAT_S)):
+        elif await _happens(self._wake, self._waits.due_s(self._now(), self._nodes.due_s(BEAT_S))):
             await _happens(self._hurry, self._waits.due_s(self._now(), PACE_S))
 
     async def _round(self) -> None:
@@ -231,10 +239,12 @@ class RedisLimiter:
             if self._good >= PROBES and self._now() - self._since >= self._alone_us:
                 await self._come_back()
         else:
-            if self._nodes.due(BEAT_S):
+            if not self._nodes.due_s(BEAT_S):
                 waiting = await self._still_waiting()
                 await self._exchange(self._nodes.beat(waiting[:NAMED]))
+                await self._settle()
                 await self._give_back()
+                self._used_up.forget(self._now())
             if self._epoch != self._nodes.epoch:
                 await self._remind()
             while due := self._waits.due(self._now(), self._quotas):
@@ -243,13 +253,37 @@ class RedisLimiter:
             while self._needy:
                 batch, now = [self._needy.pop(key) for key in list(islice(self._needy, SLICE))], self._now()
                 await self._send([(quota, taking) for quota in batch
-                                  if (taking := quota.asking(self._reserve(quota.burst), now))])
+                                  if (taking := quota.asking(self._reserve(quota.burst, now), now))])
             self._errors.clear()
 
     async def _exchange(self, call):
         """One exchange with Redis, within PATIENCE_S whatever the driver does."""
         async with asyncio.timeout(PATIENCE_S):
             return await call
+
+    async def _join(self) -> None:
+        """Wait for a part as large as the others': they give it up with their next beat. Whoever was killed keeps his
+        until he counts as dead."""
+        began = self._now()
+        while not self.alone and not self._nodes.part and (waited := self._now() - began) < 2 * DEAD_MS * 1000:
+            try:
+                if self._nodes.settled or (self._nodes.granted and waited > JOIN_US):
+                    await self._settle()
+                else:
+                    await asyncio.sleep(JOIN_S)
+                    await self._exchange(self._nodes.give_up())
+            except FAILURES as error:
+                self._failed(error)
+
+    async def _settle(self) -> None:
+        """Another part than before: what we owe is known to Redis before somebody else has it, and what the others owe
+        to us before we do."""
+        if self._nodes.shrunk:
+            await self._tell(forgotten=False)
+            await self._exchange(self._nodes.give_up())
+        if self._nodes.grown:
+            await self._used_up.look(self._redis, self._address.prefix, self._now, self._exchange)
+            self._nodes.grow()
 
     async def _start(self) -> None:
         self._digest = await self._redis.script_load(SOURCE)
@@ -282,16 +316,24 @@ class RedisLimiter:
         """Tell Redis what we owe, and if it has forgotten what it knew, what we remember of that: of all processes'
         memories the strictest counts."""
         epoch = self._nodes.epoch
-        forgotten = self._epoch != epoch
-        for some in _slices(self._quotas.values()):
-            now = self._now()
-            known = [(quota, quota.ahead_at(now) * forgotten) for quota in some]
-            await self._send([(quota, quota.correction(floor)) for quota, floor in known
-                              if floor or quota.owed or quota.back])
-            await asyncio.sleep(0)
+        await self._tell(self._epoch != epoch)
         self._epoch = epoch
 
-    async def _give_back(self, leaving: bool = False) -> None:
+    async def _tell(self, forgotten: bool, leaving: bool = False) -> None:
+        """What all limits owe."""
+        for some in _slices(self._quotas.values()):
+            now, asked = self._now(), []
+            for quota in some:
+                quota.divide(self._reserve(quota.burst, now), now)
+                if leaving:
+                    quota.give_back(now, leaving)
+                floor = quota.ahead_at(now) * forgotten
+                if floor or quota.owed or quota.back:
+                    asked.append((quota, quota.correction(floor)))
+            await self._send(asked)
+            await asyncio.sleep(0)
+
+    async def _give_back(self) -> None:
         """What lies idle, or what others wait for, and ask anew for what is held for the next large call."""
         for some in _slices(self._active):
             now = self._now()
@@ -299,10 +341,10 @@ class RedisLimiter:
                 quota = self._active[key]
                 if key in self._nodes.waited_for and not quota.least:
                     quota.let_go(now)
-                held = quota.holds(now) and not leaving
-                if not held and (leaving or now - quota.used >= IDLE_US):
+                held = quota.holds(now)
+                if not held and now - quota.used >= IDLE_US:
                     del self._active[key]
-                    quota.back += quota.surplus(now)
+                    quota.give_back(now)
                     self._needy[key] = quota
                 elif held:
                     self._needy[key] = quota
@@ -319,15 +361,15 @@ class RedisLimiter:
         return names
 
     async def _leave(self) -> None:
-        await self._give_back(leaving=True)
-        for some in _slices(self._needy.values()):
-            await self._send([(quota, quota.correction()) for quota in some])
+        await self._tell(forgotten=False, leaving=True)
         await self._nodes.leave()
 
     async def _send(self, asked: list[tuple[Quota, Taking]]) -> None:
         """Ask for several keys at once, each by itself: they may lie on different servers."""
         if not asked:
             return
+        if not self._nodes.due_s(2 * BEAT_S):          # with very many limits a round takes longer
+            await self._exchange(self._nodes.beat())
         pipe = self._redis.pipeline(transaction=False)
         for _, taking in asked:
             pipe.evalsha(self._digest, *words([taking._replace(key=self._name(taking.key))],

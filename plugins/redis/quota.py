@@ -1,8 +1,8 @@
 """What one process may spend of one limit: pure arithmetic in microseconds of that limit, no clock and no Redis.
 
-A limit's burst is divided: half of it (`reserve`) lies with the live processes in equal parts from the start, so that
-the first requests wait for nobody; the rest (`pool`) and everything that time brings is in Redis, and a process fetches
-pieces of it ahead of need. What is spent is fetched anew before it counts as there again, so all together never spend
+A limit's burst is divided: half of it (`reserve`) lies with the live processes in parts from the start, so that the
+first requests wait for nobody; the rest (`pool`) and everything that time brings is in Redis, and a process fetches
+pieces of it ahead of need. A part that grows is fetched too; one that shrinks is lost, since another process has it. What is spent is fetched anew before it counts as there again, so all together never spend
 more than one limiter would let through. (One exception, since a request may be larger than the pool: see `asking`.)
 
 A call larger than the reserve cannot be granted before it was fetched, so the largest of the last KEEP_US is held ready.
@@ -31,8 +31,8 @@ class Quota:
     __slots__ = ("ahead", "back", "burst", "due", "have", "kept", "key", "large", "largest", "least", "limit", "owed",
                  "patient", "reserve", "seen", "share_tat", "sound", "spent", "used")
 
-    def __init__(self, key: str, limit: int, burst: int, reserve: int, now: int):
-        self.key, self.limit, self.burst, self.reserve, self.have = key, limit, burst, reserve, reserve
+    def __init__(self, key: str, limit: int, burst: int, reserve: int, have: int, now: int):
+        self.key, self.limit, self.burst, self.reserve, self.have = key, limit, burst, reserve, have
         self.spent = self.owed = self.back = self.ahead = self.share_tat = 0
         self.large = self.least = self.largest = self.due = 0
         self.seen = self.used = self.sound = self.kept = self.patient = now
@@ -90,19 +90,26 @@ class Quota:
         """Whether that is more than the reserve, and has to be taken anew from time to time."""
         return self.held(now) > self.reserve
 
+    def divide(self, reserve: int, now: int) -> None:
+        """Our part is `reserve` now. What we had no more when it shrank is owed."""
+        lost, have = max(self.reserve - reserve, 0), self.usable(now)
+        self.reserve = reserve
+        self.owed += max(lost - have, 0)
+        self.have = max(have - lost, 0)
+
     def asking(self, reserve: int, now: int) -> Taking | None:
-        """What to ask of Redis now, None for nothing; `reserve` is our part as things stand. Takes the corrections out;
-        `refund_failed` puts them back.
+        """What to ask of Redis now, None for nothing; `reserve` is our part. Takes the corrections out; `refund_failed`
+        puts them back.
 
         The smallest call that waits is asked for whole or not at all: pieces that lie with every process, and would
         become void there, help nobody. One larger than the pool is asked for from the whole burst: then up to a reserve
         too much may pass, once per burst.
         """
-        self.reserve = reserve
+        self.divide(reserve, now)
         have = self.usable(now)
         if not self.waits(now):
             self.least = self.largest = 0
-        whole, beyond = max(self.least - have, 0), self.held(now) - reserve
+        whole, beyond = max(self.least - have, 0), self.held(now) - self.reserve
         stale = beyond + SOUND_US - max(self.sound - now, 0) if beyond else 0
         most, shift = max(self._target(now) - have, min(stale, beyond), 0), self.owed - self.back
         if not most and not shift:
@@ -134,11 +141,14 @@ class Quota:
         if shift > 0:
             self.owed += shift
 
-    def surplus(self, now: int) -> int:
-        """Take out what an idle process should not sit on, to be given back."""
-        more = max(self.usable(now) - self.reserve, 0)
-        self.have -= more
-        return more
+    def give_back(self, now: int, leaving: bool = False) -> None:
+        """What an idle process should not sit on. Who leaves owes what it spent of its part: another will have that."""
+        more = self.usable(now) - self.reserve
+        if more > 0:
+            self.back += more
+            self.have -= more
+        elif leaving:
+            self.owed -= more
 
     def _target(self, now: int) -> int:
         return max(self.held(now), AHEAD * self.spent, self.largest)
