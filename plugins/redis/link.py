@@ -7,12 +7,14 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 from smartoken.plugin import ConfigError
 
 PATIENCE_S = 0.25              # for one exchange; three of them fail within the second that switches to shares
 PREFIX = "smartoken"
 PROCESSES = 4
+FAILURES = (RedisError, OSError, TimeoutError, ValueError)
 
 
 class Address(NamedTuple):

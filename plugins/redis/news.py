@@ -8,8 +8,7 @@ import contextlib
 import logging
 from typing import Any
 
-from smartoken_plugins.redis.limiter import FAILURES
-from smartoken_plugins.redis.link import PATIENCE_S, address, connect, end
+from smartoken_plugins.redis.link import FAILURES, PATIENCE_S, address, connect, end
 
 log = logging.getLogger("smartoken.catalog")
 

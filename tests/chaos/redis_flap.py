@@ -125,7 +125,7 @@ async def _run(means: Means, server: Server) -> Proof:
         figures[f"largest burst {want.key}"] = f"{share:.2f} of 2"
     took = sorted(crowd.took_ns)
     figures |= {"granted": sum(len(grants) for grants in crowd.grants.values()), "downs": downs,
-                "went alone": sum(limiter.switches for limiter in limiters),
+                "went alone": sum(limiter.rounds.switches for limiter in limiters),
                 "take p50 us": f"{took[len(took) // 2] / 1000:.1f}",
                 "take p99 us": f"{took[len(took) * 99 // 100] / 1000:.1f}"}
     return Proof("answers", crowd.asked, wrong, figures)

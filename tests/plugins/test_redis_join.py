@@ -11,7 +11,6 @@ from smartoken_plugins.redis.nodes import DEAD_MS, LEASE_US
 from smartoken_plugins.redis.quota import Quota
 
 from smartoken.ports import Want
-from tests.plugins.test_redis_limiter import until
 
 LIMIT = 600
 WANT = Want("acct:a:rpm", LIMIT, 1)        # ten a second, a burst of 600
@@ -46,8 +45,8 @@ class Process:
         return asyncio.run_coroutine_threadsafe(self._take(for_s), self.loop)
 
     async def _kill(self):
-        self.limiter._task.cancel()
-        await self.limiter._redis.aclose()
+        self.limiter.rounds._task.cancel()
+        await self.limiter.rounds._redis.aclose()
 
     def kill(self):
         self.run(self._kill())
@@ -81,9 +80,9 @@ def rush(processes, already=0, since=None):
 
 def test_the_first_gets_all_and_then_half(start):
     one = start()
-    assert one.limiter._nodes.part == 1_000_000
+    assert one.limiter.rounds.nodes.part == 1_000_000
     two = start()
-    assert [process.limiter._nodes.part for process in (one, two)] == [500_000, 500_000]
+    assert [process.limiter.rounds.nodes.part for process in (one, two)] == [500_000, 500_000]
     rush([one, two])
 
 
@@ -133,7 +132,7 @@ def test_a_killed_process_keeps_its_part_until_it_counts_as_dead(start):
     began = time.monotonic()
     two = start()
     assert DEAD_MS / 1000 - 1.5 < time.monotonic() - began < DEAD_MS / 1000 + 2
-    assert two.limiter._nodes.part == 500_000, "a count that falls is believed late"
+    assert two.limiter.rounds.nodes.part == 500_000, "a count that falls is believed late"
 
 
 def test_who_stood_still_so_long_that_it_counts_as_dead_has_no_part(start):
@@ -141,7 +140,7 @@ def test_who_stood_still_so_long_that_it_counts_as_dead_has_no_part(start):
     assert one.limiter.take([WANT]) is None
     one.stand_still(DEAD_MS / 1000 + 1)
     time.sleep(DEAD_MS / 1000 + 0.5)
-    assert one.limiter._nodes.part_at(one.limiter._now()) == 0 < LEASE_US < DEAD_MS * 1000
+    assert one.limiter.rounds.nodes.part_at(one.limiter._now()) == 0 < LEASE_US < DEAD_MS * 1000
     rush([one, two, start()])
 
 
