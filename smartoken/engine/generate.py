@@ -142,8 +142,7 @@ def why_unsent(jobs: Any, job: Job) -> Refusal | None:
 
 def upload_lost() -> Refusal:
     """Files of a call are in no store: with their process they are gone."""
-    return refuse("upstream", "The process that took this call is gone, and its files with it; call again, with "
-                  "another Idempotency-Key if there was one.",
+    return refuse("upstream", "The process that took this call is gone, and its files with it; call again.",
                   code="upload_lost", retry_after_s=1)
 
 
@@ -176,19 +175,29 @@ async def _claimed(jobs: Any, order: Order) -> tuple[str, Job | None]:
     print_of_body = hashlib.sha256(order.door.encode() + b"\0" + order.body).hexdigest()
     claim = {"_id": f"~{name}", "rev": 1, "job": order.rid, "body": print_of_body, "at_ms": jobs.clock.now_ms()}
     for _ in range(3):
-        if await jobs.store.insert("jobs", claim):
+        if await jobs.store.insert("jobs", claim | {"rev": 1}):
             return order.rid, None
         there = await jobs.store.get("jobs", claim["_id"])
         if there is None:
             continue
-        if there["at_ms"] + REPEAT_MS < claim["at_ms"]:
-            await jobs.store.remove("jobs", there["_id"], there["rev"])
-            continue
-        if there["body"] != print_of_body:
-            raise refuse("idempotency", "This Idempotency-Key was used before, with another body.",
-                         code="idempotency_key_reused", should_retry=False)
-        return there["job"], await jobs.find(there["job"])
+        if there["at_ms"] + REPEAT_MS >= claim["at_ms"]:
+            if there["body"] != print_of_body:
+                raise refuse("idempotency", "This Idempotency-Key was used before, with another body.",
+                             code="idempotency_key_reused", should_retry=False)
+            job = await jobs.find(there["job"])
+            if job is None or not _frees_its_key(job):
+                return there["job"], job
+        # Never removed first: of two that find it so, one could remove what the other has claimed since.
+        if await jobs.store.replace("jobs", claim | {"rev": there["rev"] + 1}, there["rev"]):
+            return order.rid, None
     raise StoreAway("an Idempotency-Key could not be claimed")
+
+
+def _frees_its_key(job: Job) -> bool:
+    """Whether the client was told to try again, or could not pay: nothing was made and nothing is charged. What the
+    upstream itself refused ends the same way as long as its key is known."""
+    return job.state == states.REFUSED or (job.state == states.FAILED and job.fault is not None
+                                           and job.fault.retry_after_s > 0)
 
 
 async def _unpaid(jobs: Any, job: Job, account: Account) -> Refusal:

@@ -265,6 +265,19 @@ def test_the_same_idempotency_key_is_the_same_job(gateway, client, post, upstrea
     assert len(upstream.made()) == made + 1
 
 
+def test_who_is_told_to_try_again_may_do_so_with_the_same_key(gateway, post, upstream):
+    """Nothing was made, so there is nothing that a second call could double."""
+    model, once = [film("f-back")], {"headers": {"Idempotency-Key": "back"}}
+    gateway.apply(*model, maker("back", upstream.at("back", "429"), {"f-back": "x"}), name="back.toml")
+    until(lambda: post(model="f-back", **FILM, query="?quote=1")[0] == 200, "the model")
+    first = post(model="f-back", **FILM, **once)
+    assert (first[0], first[2]["error"]["code"]) == (503, "upstream_failed") and int(first[1]["retry-after"]) > 0
+    gateway.apply(*model, maker("back", upstream.at("back-again"), {"f-back": "x"}), name="back.toml")
+    until(lambda: post(model="f-back", **FILM, **once)[0] == 200, "a film")
+    made = len(upstream.made())
+    assert post(model="f-back", **FILM, **once)[0] == 200 and len(upstream.made()) == made
+
+
 def test_a_form_sent_again_is_the_same_job(gateway, sdk, upstream):
     """Each try of a client has a boundary of its own."""
     made, once = len(upstream.made()), {"extra_headers": {"Idempotency-Key": "a form"}}
