@@ -1,12 +1,12 @@
 -- One beat of a process: it says that it lives, what part of every limit's free half lies with it, and for which limits
 -- its calls wait; it hears what part may lie with it, how many live and what is waited for.
 --
--- KEYS: the processes by their last beat, the part of each, the epoch, the waits.
+-- KEYS: the processes by their last beat, the part of each, the epoch, the waits, the used-up limits by their tat.
 -- ARGV: our name; ms after which a silent process is dead; our part, at most; how many processes we reckon with at least;
 -- all parts together; ms for which nobody's part grows after this Redis began; a new epoch; ms for which a wait is known;
 -- then the keys that our calls wait for.
 -- Returns {part, processes, epoch, waits}. A part that is smaller than the one we named counts as the larger until the
--- next beat, by which it is in use: so the parts of those who live are never more than all.
+-- one by which we give up the rest: so the parts of those who live are never more than all.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local me, dead, mine, least, all, young = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5], ARGV[6]
@@ -15,8 +15,11 @@ redis.call('ZADD', KEYS[1], now, me)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - dead)
 redis.call('PEXPIRE', KEYS[1], dead)
 local epoch = redis.call('GET', KEYS[3])
-if not epoch then
-  epoch = ARGV[7] .. ':' .. string.format('%.0f', now)
+-- A server that was started again has forgotten what it was told since it last wrote to its disk.
+local info = redis.pcall('INFO', 'server')
+local run = type(info) == 'string' and info:match('run_id:(%x+)') or ''
+if not epoch or not epoch:find(run, 1, true) then
+  epoch = ARGV[7] .. ':' .. run .. ':' .. string.format('%.0f', now)
   redis.call('SET', KEYS[3], epoch)
 end
 
@@ -38,4 +41,6 @@ redis.call('PEXPIRE', KEYS[2], dead)
 for i = 9, #ARGV do redis.call('ZADD', KEYS[4], now, me .. ' ' .. ARGV[i]) end
 redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', now - ARGV[8])
 if #ARGV > 8 then redis.call('PEXPIRE', KEYS[4], ARGV[8]) end
+redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', string.format('%.0f', now) .. '000')
+redis.call('PEXPIRE', KEYS[5], 86400000)
 return {part, count, epoch, redis.call('ZRANGE', KEYS[4], 0, 999)}

@@ -1,7 +1,7 @@
 -- Limits by GCRA, all in integer microseconds, as smartoken/adapters/memory.py has them: one number for each key, its
 -- tat, the moment at which the limit is whole again. Every value stays far below 2^53, where Lua's numbers are exact.
 --
--- KEYS: the key of the epoch, then one for each want; a key may occur more than once.
+-- KEYS: the key of the epoch; that of the used-up limits by their tat, or ''; then one for each want, also more than once.
 -- ARGV: the epoch that the caller knows, '' for any: another one means that this server has forgotten what it knew, and
 -- nothing is done (error EPOCH); now in us, or 0 for this server's own clock; then for each want
 --   floor: microseconds by which the tat lies ahead of now at least, from the caller's memory;
@@ -21,7 +21,7 @@ if mine then
 end
 
 local wants = {}
-for i = 2, #KEYS do wants[i - 1] = KEYS[i] end
+for i = 3, #KEYS do wants[i - 2] = KEYS[i] end
 
 local tats, order = {}, {}
 for i, key in ipairs(wants) do
@@ -61,7 +61,11 @@ for _, key in ipairs(order) do
     redis.call('DEL', key)
   end
 end
-for _, key in ipairs(wants) do
+for i, key in ipairs(wants) do
   answer[#answer + 1] = tats[key] - now
+  -- At least all that are further ahead than their pool; see used_up.py.
+  if mine and KEYS[2] ~= '' and 2 * (tats[key] - now) > tonumber(ARGV[5 * i + 2]) then
+    redis.call('ZADD', KEYS[2], string.format('%.0f', tats[key]), key)
+  end
 end
 return answer

@@ -34,11 +34,11 @@ def cost_us(limit: int, cost: int) -> int:
     return -(-cost * MINUTE_US // limit)
 
 
-def words(takings: Sequence[Taking], now: int = 0, epoch_key: str = "", epoch: str = "") -> list[Any]:
+def words(takings: Sequence[Taking], now: int = 0, epoch_key: str = "", used_key: str = "", epoch: str = "") -> list[Any]:
     """What follows the script's digest in EVALSHA."""
     numbers = [number for taking in takings
                for number in (taking.floor, taking.shift, taking.most, taking.least, taking.burst)]
-    return [1 + len(takings), epoch_key, *(taking.key for taking in takings), epoch, now, *numbers]
+    return [2 + len(takings), epoch_key, used_key, *(taking.key for taking in takings), epoch, now, *numbers]
 
 
 def read(answer: Any, count: int) -> Taken:

@@ -26,8 +26,8 @@ class Nodes:
 
     def __init__(self, redis: Redis, prefix: str, node: str, least: int, now):
         self._redis, self._node, self._now = redis, node, now
-        self.epoch_key = f"{prefix}:epoch"
-        self._keys = f"{prefix}:nodes", f"{prefix}:parts", self.epoch_key, f"{prefix}:waits"
+        self.epoch_key, self.used_key = f"{prefix}:epoch", f"{prefix}:used"
+        self._keys = f"{prefix}:nodes", f"{prefix}:parts", self.epoch_key, f"{prefix}:waits", self.used_key
         self.epoch = ""
         self.waited_for: frozenset[str] = frozenset()
         self._heard: deque[tuple[int, int]] = deque()          # (when, how many), the largest first
@@ -80,9 +80,9 @@ class Nodes:
     def grow(self) -> None:
         self.part = self.granted
 
-    async def give_up(self) -> None:
-        """What we held beyond our part is for another."""
-        self.held = self.granted
+    async def give_up(self, rest: int) -> None:
+        """What we held beyond `rest` is for another."""
+        self.held = rest
         await self.beat()
 
     async def leave(self) -> None:

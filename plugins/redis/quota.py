@@ -2,8 +2,9 @@
 
 A limit's burst is divided: half of it (`reserve`) lies with the live processes in parts from the start, so that the
 first requests wait for nobody; the rest (`pool`) and everything that time brings is in Redis, and a process fetches
-pieces of it ahead of need. A part that grows is fetched too; one that shrinks is lost, since another process has it. What is spent is fetched anew before it counts as there again, so all together never spend
-more than one limiter would let through. (One exception, since a request may be larger than the pool: see `asking`.)
+pieces of it ahead of need. A part that grows is fetched too; one that shrinks is lost, since another process has it.
+What is spent is fetched anew before it counts as there again, so all together never spend more than one limiter would
+let through. (One exception, since a request may be larger than the pool: see `asking`.)
 
 A call larger than the reserve cannot be granted before it was fetched, so the largest of the last KEEP_US is held ready.
 What is held beyond the reserve must not add to a pool that fills up meanwhile: a piece that was taken while Redis was
@@ -31,8 +32,8 @@ class Quota:
     __slots__ = ("ahead", "back", "burst", "due", "have", "kept", "key", "large", "largest", "least", "limit", "owed",
                  "patient", "reserve", "seen", "share_tat", "sound", "spent", "used")
 
-    def __init__(self, key: str, limit: int, burst: int, reserve: int, have: int, now: int):
-        self.key, self.limit, self.burst, self.reserve, self.have = key, limit, burst, reserve, have
+    def __init__(self, key: str, limit: int, burst: int, reserve: int, now: int):
+        self.key, self.limit, self.burst, self.reserve, self.have = key, limit, burst, reserve, reserve
         self.spent = self.owed = self.back = self.ahead = self.share_tat = 0
         self.large = self.least = self.largest = self.due = 0
         self.seen = self.used = self.sound = self.kept = self.patient = now
@@ -40,6 +41,12 @@ class Quota:
     @property
     def pool(self) -> int:
         return self.burst - self.burst // 2
+
+    def begin(self, ahead: int, now: int) -> None:
+        """Redis was so far `ahead` when we got our part. Further than the pool: then that is spent, and must be fetched."""
+        self.ahead, self.seen = ahead, now
+        if ahead > self.pool:
+            self.have = 0
 
     def ahead_at(self, now: int) -> int:
         """How far Redis is from whole, as far as we know."""

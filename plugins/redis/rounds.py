@@ -18,7 +18,7 @@ from smartoken_plugins.redis.gcra import SOURCE, Taking, read, words
 from smartoken_plugins.redis.link import FAILURES, PATIENCE_S, Address, connect, end
 from smartoken_plugins.redis.nodes import DEAD_MS, PARTS, Nodes
 from smartoken_plugins.redis.quota import Quota
-from smartoken_plugins.redis.used_up import UsedUp
+from smartoken_plugins.redis.used_up import UsedUp, look
 from smartoken_plugins.redis.waits import SLICE, Waits
 
 log = logging.getLogger("smartoken.limiter")
@@ -29,6 +29,7 @@ BEAT_S = 1.0
 ERRORS, ERRORS_US = 3, 1_000_000
 AGAIN_S = 0.1                  # between failures that do not count as a loss yet
 ALONE_US, PROBES, PROBE_S = 5_000_000, 3, 0.3
+LEAVE_S = 2.0
 JOIN_S, JOIN_US = 0.1, 3_000_000   # how often a process that starts asks for its part, and how long for an equal one
 IDLE_US = 1_000_000            # then a process gives back what it has beyond its reserve
 
@@ -42,7 +43,7 @@ class Rounds:
         self.quotas: dict[str, Quota] = {}
         self._needy: dict[str, Quota] = {}             # to be asked for in the next round
         self._active: dict[str, Quota] = {}            # used since they were last given back
-        self._waits, self._used_up = Waits(), UsedUp()
+        self._waits, self._used_up = Waits(), UsedUp({}, 0)
         self._errors: deque[int] = deque(maxlen=ERRORS)
         self._wake, self._hurry = asyncio.Event(), asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -51,8 +52,8 @@ class Rounds:
         self.alone = False
 
     async def open(self) -> None:
-        """Connect and get our part of the bursts: about a second's wait, so that no first request is refused for want
-        of a reserve. A Redis that is away is no reason not to start."""
+        """Connect and wait for our part of the bursts (see _join), so that no first request is refused for want of a
+        reserve. A Redis that is away is no reason not to start."""
         self._redis = connect(self._where.url)
         self.nodes = Nodes(self._redis, self._where.prefix, secrets.token_hex(8), self._where.processes, self._now)
         try:
@@ -70,7 +71,8 @@ class Rounds:
         await end(task)
         try:
             if not self.alone:
-                await self._exchange(self._leave())
+                async with asyncio.timeout(LEAVE_S):
+                    await self._leave()
         except FAILURES as error:
             log.info("Redis does not hear that we leave: %s", error)
         await self._redis.aclose()
@@ -84,8 +86,8 @@ class Rounds:
     def begin(self, key: str, limit: int, burst: int, now: int) -> Quota:
         """A limit that this process meets for the first time."""
         reserve = self.reserve(burst, now)
-        have = 0 if self._used_up.has(self._name(key), burst, now) else reserve
-        quota = self.quotas[key] = Quota(key, limit, burst, reserve, have, now)
+        quota = self.quotas[key] = Quota(key, limit, burst, reserve, now)
+        quota.begin(self._used_up.ahead_at(self._name(key), now), now)
         return quota
 
     def ask(self, quota: Quota, hurry: bool = False) -> None:
@@ -130,6 +132,8 @@ class Rounds:
         self._hurry.clear()
         if self.alone:
             await self._exchange(self._start())
+            if self._epoch == self.nodes.epoch:
+                await self._settle()
             self._good += 1
             if self._good >= PROBES and self._now() - self.since >= self._alone_us:
                 await self._come_back()
@@ -137,18 +141,18 @@ class Rounds:
             if not self.nodes.due_s(BEAT_S):
                 waiting = await self._still_waiting()
                 await self._exchange(self.nodes.beat(waiting[:NAMED]))
-                await self._settle()
-                await self._give_back()
-                self._used_up.forget(self._now())
+                if self._epoch == self.nodes.epoch:
+                    await self._settle()
+                    await self._give_back()
             if self._epoch != self.nodes.epoch:
                 await self._remind()
             while due := self._waits.due(self._now(), self.quotas):
                 self._needy |= due
                 await asyncio.sleep(0)
-            while self._needy:
-                batch, now = [self._needy.pop(key) for key in list(islice(self._needy, SLICE))], self._now()
+            for some in _slices(self._needy):          # what comes meanwhile is for the next round
+                batch, now = [self._needy.pop(key) for key in some if key in self._needy], self._now()
                 await self._send([(quota, taking) for quota in batch
-                                  if (taking := quota.asking(self.reserve(quota.burst, now), now))])
+                                  if (taking := quota.asking(self.reserve(quota.burst, now), now))], self._epoch)
             self._errors.clear()
 
     async def _exchange(self, call):
@@ -157,8 +161,8 @@ class Rounds:
             return await call
 
     async def _join(self) -> None:
-        """Wait for a part as large as the others': they give it up with their next beat. Whoever was killed keeps his
-        until he counts as dead."""
+        """Wait for a part as large as the others', a second as a rule: they give it up with their next beat. Whoever was
+        killed keeps his until he counts as dead; so a smaller one will do after JOIN_US."""
         began = self._now()
         while not self.alone and not self.nodes.part and (waited := self._now() - began) < 2 * DEAD_MS * 1000:
             try:
@@ -166,7 +170,7 @@ class Rounds:
                     await self._settle()
                 else:
                     await asyncio.sleep(JOIN_S)
-                    await self._exchange(self.nodes.give_up())
+                    await self._exchange(self.nodes.give_up(self.nodes.granted))
             except FAILURES as error:
                 self._failed(error)
 
@@ -174,15 +178,16 @@ class Rounds:
         """Another part than before: what we owe is known to Redis before somebody else has it, and what the others owe
         to us before we do."""
         if self.nodes.shrunk:
-            await self._tell(forgotten=False)
-            await self._exchange(self.nodes.give_up())
+            rest = self.nodes.granted              # a beat meanwhile may make it less, which is not told yet
+            await self._tell(self._epoch)
+            await self._exchange(self.nodes.give_up(rest))
         if self.nodes.grown:
-            await self._used_up.look(self._redis, self._where.prefix, self._now, self._exchange)
+            self._used_up = await self._exchange(look(self._redis, self.nodes.used_key, self._now))
             self.nodes.grow()
 
     async def _start(self) -> None:
+        await self.nodes.beat()                    # first: a server that was started again gets its new epoch by it
         self._digest = await self._redis.script_load(SOURCE)
-        await self.nodes.beat()
 
     def _failed(self, error: Exception) -> None:
         now = self._now()
@@ -199,6 +204,7 @@ class Rounds:
     async def _come_back(self) -> None:
         """Tell what was used meanwhile, and only then ask again."""
         await self._remind()
+        await self._settle()
         self.alone = False
         self._errors.clear()
         for some in _slices(self.quotas.values()):
@@ -211,11 +217,12 @@ class Rounds:
         """Tell Redis what we owe, and if it has forgotten what it knew, what we remember of that: of all processes'
         memories the strictest counts."""
         epoch = self.nodes.epoch
-        await self._tell(self._epoch != epoch)
+        await self._tell(epoch)
         self._epoch = epoch
 
-    async def _tell(self, forgotten: bool, leaving: bool = False) -> None:
-        """What all limits owe."""
+    async def _tell(self, epoch: str, leaving: bool = False) -> None:
+        """What all limits owe, to the Redis of this epoch."""
+        forgotten = epoch != self._epoch
         for some in _slices(self.quotas.values()):
             now, asked = self._now(), []
             for quota in some:
@@ -225,7 +232,7 @@ class Rounds:
                 floor = quota.ahead_at(now) * forgotten
                 if floor or quota.owed or quota.back:
                     asked.append((quota, quota.correction(floor)))
-            await self._send(asked)
+            await self._send(asked, epoch)
             await asyncio.sleep(0)
 
     async def _give_back(self) -> None:
@@ -256,19 +263,20 @@ class Rounds:
         return names
 
     async def _leave(self) -> None:
-        await self._tell(forgotten=False, leaving=True)
-        await self.nodes.leave()
+        await self._tell(self._epoch, leaving=True)
+        await self._exchange(self.nodes.leave())
 
-    async def _send(self, asked: list[tuple[Quota, Taking]]) -> None:
-        """Ask for several keys at once, each by itself: they may lie on different servers."""
+    async def _send(self, asked: list[tuple[Quota, Taking]], epoch: str) -> None:
+        """Ask for several keys at once, each by itself: they may lie on different servers. A Redis of another epoch than
+        this one has forgotten what it was told, and does nothing."""
         if not asked:
             return
         if not self.nodes.due_s(2 * BEAT_S):          # with very many limits a round takes longer
             await self._exchange(self.nodes.beat())
         pipe = self._redis.pipeline(transaction=False)
         for _, taking in asked:
-            pipe.evalsha(self._digest, *words([taking._replace(key=self._name(taking.key))],
-                                              epoch_key=self.nodes.epoch_key, epoch=self.nodes.epoch))
+            pipe.evalsha(self._digest, *words([taking._replace(key=self._name(taking.key))], 0,
+                                              self.nodes.epoch_key, self.nodes.used_key, epoch))
         try:
             answers = await self._exchange(pipe.execute(raise_on_error=False))
         except BaseException:

@@ -1,46 +1,26 @@
-"""Which limits the others had used up when this process started: a part of those is spent already, and no part of ours."""
+"""Which limits the others had used up when our part began or grew: what they spent of it, none can spend again."""
 
-import re
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from redis.asyncio import Redis
 
-PAGE = 1000
-LOOK_US = 1_000_000            # longer is for a Redis full of other things; then any limit may be used up
-
 
 class UsedUp:
-    """What Redis knew at `since`; `until` then none of it matters any more. None of it known: every limit may be."""
+    """How far limits, by their names in Redis, were ahead of now at `since`, in microseconds."""
 
-    def __init__(self):
-        self.since = self.until = 0
-        self._ahead: dict[str, int] | None = {}
+    def __init__(self, ahead: Mapping[str, int], since: int):
+        self._ahead, self._since = ahead, since
+        self._until = since + max(ahead.values(), default=0)
 
-    async def look(self, redis: Redis, prefix: str, now: Callable[[], int],
-                   exchange: Callable[[Awaitable[Any]], Awaitable[Any]]) -> None:
-        """Read how far all limits are from whole, once our part is ours."""
-        self.since, self._ahead = now(), None
-        ahead: dict[str, int] = {}
-        pattern, cursor = re.sub(r"([\\*?\[\]])", r"\\\1", prefix) + ":{*", 0
-        while now() - self.since < LOOK_US:
-            cursor, keys = await exchange(redis.scan(cursor, pattern, PAGE))
-            if keys:
-                (second, microsecond), tats = await exchange(
-                    redis.pipeline(transaction=False).time().mget(keys).execute())
-                ahead |= {key.decode("utf-8", "replace"): int(tat) - second * 1_000_000 - microsecond
-                          for key, tat in zip(keys, tats, strict=True) if tat}
-            if not cursor:
-                self._ahead, self.until = ahead, self.since + max(ahead.values(), default=0)
-                break
+    def ahead_at(self, name: str, now: int) -> int:
+        if now >= self._until:
+            self._ahead = {}                           # all have come back
+        return max(self._ahead.get(name, 0) - (now - self._since), 0)
 
-    def has(self, name: str, burst: int, now: int) -> bool:
-        """Whether what we would have of a limit may have been spent, and not have come back since."""
-        pool = burst - burst // 2
-        if now - self.since >= pool:
-            return False
-        return self._ahead is None or self._ahead.get(name, 0) > pool
 
-    def forget(self, now: int) -> None:
-        if self._ahead and now >= self.until:
-            self._ahead = {}
+async def look(redis: Redis, key: str, now: Callable[[], int]) -> UsedUp:
+    """What Redis knows, which keeps those that may be used up in a set of their own (gcra.lua)."""
+    (second, microsecond), limits = await redis.pipeline(transaction=False).time().zrange(
+        key, 0, -1, withscores=True).execute()
+    since, time_us = now(), second * 1_000_000 + microsecond
+    return UsedUp({name.decode("utf-8", "replace"): int(tat) - time_us for name, tat in limits if tat > time_us}, since)

@@ -1,8 +1,11 @@
 """Processes that come, go, die or stand still share one burst on a real Redis: never more than it in all."""
 
 import asyncio
+import signal
+import socket
 import threading
 import time
+from urllib.parse import urlsplit
 
 import pytest
 from redis import Redis
@@ -11,6 +14,8 @@ from smartoken_plugins.redis.nodes import DEAD_MS, LEASE_US
 from smartoken_plugins.redis.quota import Quota
 
 from smartoken.ports import Want
+from smartoken.testing.proxy import FaultProxy
+from tests.servers import Server, find
 
 LIMIT = 600
 WANT = Want("acct:a:rpm", LIMIT, 1)        # ten a second, a burst of 600
@@ -27,22 +32,18 @@ class Process:
     def run(self, work, within_s=30):
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(within_s)
 
-    def open(self):
-        self.run(self.limiter.open())
-        return self
-
     def stand_still(self, seconds):
         self.loop.call_soon_threadsafe(time.sleep, seconds)
 
-    async def _take(self, for_s):
+    async def _take(self, for_s, want=WANT):
         granted, until_s = 0, time.monotonic() + for_s
         while time.monotonic() < until_s:
-            granted += sum(self.limiter.take([WANT]) is None for _ in range(50))
+            granted += sum(self.limiter.take([want]) is None for _ in range(50))
             await asyncio.sleep(0.005)
         return granted
 
-    def taking(self, for_s=1.0):
-        return asyncio.run_coroutine_threadsafe(self._take(for_s), self.loop)
+    def taking(self, for_s=1.0, want=WANT):
+        return asyncio.run_coroutine_threadsafe(self._take(for_s, want), self.loop)
 
     async def _kill(self):
         self.limiter.rounds._task.cancel()
@@ -56,12 +57,11 @@ class Process:
 def start(redis_url):
     processes = []
 
-    def start(count=1, opened=True):
-        some = [Process(redis_url) for _ in range(count)]
+    def start(count=1, url=redis_url):
+        some = [Process(url) for _ in range(count)]
         processes.extend(some)
-        if opened:
-            for opening in [asyncio.run_coroutine_threadsafe(one.limiter.open(), one.loop) for one in some]:
-                opening.result(30)
+        for opening in [asyncio.run_coroutine_threadsafe(one.limiter.open(), one.loop) for one in some]:
+            opening.result(30)
         return some if count > 1 else some[0]
 
     yield start
@@ -150,6 +150,91 @@ def test_a_redis_that_forgets_who_lives_while_another_starts(start, redis_server
     rush([one, two, start()])
 
 
+def test_a_redis_that_forgets_what_was_used_up_while_another_starts(start, redis_server):
+    """Who knows it gives up a part in the same beat."""
+    one = start()
+    began = time.monotonic()
+    granted = one.taking().result(30)
+    time.sleep(1.1)                                 # idle: it has told everything
+    Redis.from_url(redis_server).flushall()
+    rush([one, start()], granted, began)
+
+
+def test_a_redis_killed_and_started_again_from_an_old_disk(start, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = Server("redis", [find("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(tmp_path)],
+                    port)
+    server.start()
+    try:
+        two = start(2, server.url)
+        Redis.from_url(server.url).save()
+        began = time.monotonic()
+        granted = sum(one.result(30) for one in [process.taking(0.5) for process in two])
+        server.process.send_signal(signal.SIGKILL)
+        server.process.wait()
+        server.start()
+        granted += sum(one.result(30) for one in [process.taking(10) for process in two])
+        assert LIMIT < granted <= LIMIT + LIMIT * (time.monotonic() - began) / 60 + 1
+        for process in two:
+            process.run(process.limiter.close())
+    finally:
+        server.stop()
+
+
+def test_a_busy_process_far_from_redis_gives_up_its_part(start, redis_url):
+    """Something is always to be told, so that its rounds never come to an end by themselves."""
+    where = urlsplit(redis_url)
+
+    async def proxy():
+        proxy = FaultProxy(where.hostname, where.port, latency_s=0.002)
+        await proxy.start()
+        return proxy
+
+    async def work():
+        for number in range(100_000):
+            one.limiter.take([Want(f"acct:{number % 50}:tpm", 10_000_000, 1)])
+            await asyncio.sleep(0.001)
+
+    aside = asyncio.new_event_loop()
+    threading.Thread(target=aside.run_forever, daemon=True).start()
+    port = asyncio.run_coroutine_threadsafe(proxy(), aside).result(10).port
+    one = start(url=where._replace(netloc=f"127.0.0.1:{port}").geturl())
+    working = asyncio.run_coroutine_threadsafe(work(), one.loop)
+    time.sleep(1)
+    two = start()
+    working.cancel()
+    assert [process.limiter.rounds.nodes.part for process in (one, two)] == [500_000, 500_000]
+
+
+def test_what_was_used_beyond_an_estimate_is_waited_for_by_whoever_comes(start):
+    want = Want("acct:debt:tpm", 6000, 100, 4)     # 100 a second, a burst of 400
+    one = start()
+    assert one.limiter.take([want]) is None
+    one.loop.call_soon_threadsafe(one.limiter.correct, want, 6000)
+    two = start()
+    time.sleep(2.5)                                # more than its half of the burst
+    assert two.taking(0.2, want).result(30) == 0
+    refused = two.limiter.take([want])
+    assert 50_000_000 < refused[1] < 60_000_000
+
+
+def test_who_leaves_tells_of_all_its_limits(start, redis_url):
+    async def spend():
+        for number in range(15_000):
+            one.limiter.take([Want(f"acct:{number}:rpm", 60, 20)])
+            if number % 100 == 0:
+                await asyncio.sleep(0)
+
+    one = start()
+    one.run(spend())
+    one.run(one.limiter.close())
+    began = time.monotonic()
+    two = start()
+    assert two.limiter.rounds.nodes.part == 1_000_000 and time.monotonic() - began < 2, "nobody is waited for"
+
+
 @pytest.mark.parametrize(("have", "reserve", "after"), [
     (100, 100, (100, 0)),
     (100, 60, (60, 0)),            # whole: what it has no more part in is lost
@@ -157,6 +242,7 @@ def test_a_redis_that_forgets_who_lives_while_another_starts(start, redis_server
     (100, 130, (100, 0)),          # fetched
 ])
 def test_another_part(have, reserve, after):
-    quota = Quota("a", 60, 400, 100, have, 0)
+    quota = Quota("a", 60, 400, 100, 0)
+    quota.have = have
     quota.divide(reserve, 0)
     assert (quota.have, quota.owed) == after and quota.reserve == reserve
