@@ -52,8 +52,8 @@ def reconcile(patience: Annotated[float, typer.Option(min=0, help="Seconds to wa
         if page.findings:
             show_table(("rule", "where", "", "what"),
                        [(f.rule, f.where, "different" if f.wrong else "to know", f.text) for f in page.findings])
-        print(f"{page.accounts} accounts, {page.entries} entries, {page.rows} requests, charged "
-              f"{show_p(page.charged_p)}: {len(page.differences) or 'no'} differences.\nSeal {page.seal}")
+        print(f"Accounts: {page.accounts}, entries: {page.entries}, requests: {page.rows}, charged: "
+              f"{show_p(page.charged_p)}, differences: {len(page.differences) or 'none'}.\nSeal {page.seal}")
     if page.differences:
         raise typer.Exit(DIFFERENT)
 
@@ -92,4 +92,4 @@ def _write_csv(file, page) -> None:
     table.writerow(("rule", "where", "wrong", "text"))
     for finding in page.findings:
         table.writerow((finding.rule, plain(finding.where), int(finding.wrong), plain(finding.text)))
-    table.writerow(("seal", f"{page.accounts} accounts, {page.entries} entries, {page.rows} requests", 0, page.seal))
+    table.writerow(("seal", f"accounts: {page.accounts}, entries: {page.entries}, requests: {page.rows}", 0, page.seal))

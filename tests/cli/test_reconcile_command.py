@@ -20,7 +20,7 @@ def test_reconcile(tmp_path):
     acct = json.loads(made.stdout)["id"]
     assert smartoken(tmp_path, "account", "topup", acct, "10").returncode == 0
     sound = smartoken(tmp_path, "reconcile")
-    assert sound.returncode == 0 and "no differences" in sound.stdout, sound.stderr
+    assert sound.returncode == 0 and "differences: none" in sound.stdout, sound.stderr
     [db] = tmp_path.glob("var/*.db")
     with sqlite3.connect(db) as books:
         books.execute("UPDATE entries SET body = replace(body, '10000000', '99000000') WHERE chain = ?", (acct,))
