@@ -5,11 +5,11 @@
 -- ARGV: our name; ms after which a silent process is dead; our part, at most; how many processes we reckon with at least;
 -- all parts together; ms for which nobody's part grows after this Redis began; a new epoch; ms for which a wait is known;
 -- then the keys that our calls wait for.
--- Returns {part, processes, epoch, waits}. A part that is smaller than the one we named counts as the larger until the
+-- Returns {part, whether the one we named may have gone to another, processes, epoch, waits}. A part that is smaller than the one we named counts as the larger until the
 -- one by which we give up the rest: so the parts of those who live are never more than all.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local me, dead, mine, least, all, young = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5], ARGV[6]
+local me, dead, mine, least, all = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 
 redis.call('ZADD', KEYS[1], now, me)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - dead)
@@ -23,10 +23,12 @@ if not epoch or not epoch:find(run, 1, true) then
   redis.call('SET', KEYS[3], epoch)
 end
 
-local others, parts = 0, redis.call('HGETALL', KEYS[2])
+local began = tonumber(epoch:match(':(%d+)$')) or 0
+local known, young = redis.call('HEXISTS', KEYS[2], me) == 1, now - began < tonumber(ARGV[6])
+local others, parts, silent = 0, redis.call('HGETALL', KEYS[2]), {}
 for i = 1, #parts, 2 do
   if not redis.call('ZSCORE', KEYS[1], parts[i]) then
-    redis.call('HDEL', KEYS[2], parts[i])
+    silent[#silent + 1] = parts[i]
   elseif parts[i] ~= me then
     others = others + parts[i + 1]
   end
@@ -34,13 +36,15 @@ end
 local count = redis.call('ZCARD', KEYS[1])
 local part = math.min(math.floor(all / math.max(count, least)), math.max(all - others, 0))
 -- Somebody may have a part that this Redis has not heard of yet.
-if now - (tonumber(epoch:match(':(%d+)$')) or 0) < tonumber(young) then part = math.min(part, mine) end
+if young then part = math.min(part, mine) end
+-- Who is silent keeps its part only as long as nobody else gets more.
+if part > mine and #silent > 0 then redis.call('HDEL', KEYS[2], unpack(silent)) end
 redis.call('HSET', KEYS[2], me, math.max(part, mine))
-redis.call('PEXPIRE', KEYS[2], dead)
+redis.call('PEXPIRE', KEYS[2], 86400000)
 
 for i = 9, #ARGV do redis.call('ZADD', KEYS[4], now, me .. ' ' .. ARGV[i]) end
 redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', now - ARGV[8])
 if #ARGV > 8 then redis.call('PEXPIRE', KEYS[4], ARGV[8]) end
 redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', string.format('%.0f', now) .. '000')
 redis.call('PEXPIRE', KEYS[5], 86400000)
-return {part, count, epoch, redis.call('ZRANGE', KEYS[4], 0, 999)}
+return {part, not known and mine > 0 and not young and 1 or 0, count, epoch, redis.call('ZRANGE', KEYS[4], 0, 999)}

@@ -7,7 +7,8 @@
 --   floor: microseconds by which the tat lies ahead of now at least, from the caller's memory;
 --   shift: microseconds by which it is corrected then, signed;
 --   most, least: microseconds to take, as many as there are up to `most`, but `least` or nothing;
---   burst: microseconds that the tat may lie ahead of now.
+--   burst: microseconds that the tat may lie ahead of now;
+--   pool: beyond so many it is one of the used-up limits, 0 for not to say (see used_up.py).
 -- Returns {now, refused, wait, taken..., ahead...}: `refused` is the 1-based want that must wait longest, 0 if none, and
 -- then nothing is taken (corrections are kept); `ahead` is how far each key's tat lies ahead of now afterwards.
 if ARGV[1] ~= '' and redis.call('GET', KEYS[1]) ~= ARGV[1] then
@@ -29,14 +30,14 @@ for i, key in ipairs(wants) do
     tats[key] = math.max(tonumber(redis.call('GET', key) or 0), now)
     order[#order + 1] = key
   end
-  local floor, shift = tonumber(ARGV[5 * i - 2]), tonumber(ARGV[5 * i - 1])
+  local floor, shift = tonumber(ARGV[6 * i - 3]), tonumber(ARGV[6 * i - 2])
   tats[key] = math.max(math.max(tats[key], now + floor) + shift, now)
 end
 
 local after, taken, refused, wait = {}, {}, 0, 0
 for key, tat in pairs(tats) do after[key] = tat end
 for i, key in ipairs(wants) do
-  local most, least, burst = tonumber(ARGV[5 * i]), tonumber(ARGV[5 * i + 1]), tonumber(ARGV[5 * i + 2])
+  local most, least, burst = tonumber(ARGV[6 * i - 1]), tonumber(ARGV[6 * i]), tonumber(ARGV[6 * i + 1])
   local room = burst - (after[key] - now)
   local take = math.max(math.min(most, room), 0)
   if room < least then
@@ -63,9 +64,11 @@ for _, key in ipairs(order) do
 end
 for i, key in ipairs(wants) do
   answer[#answer + 1] = tats[key] - now
-  -- At least all that are further ahead than their pool; see used_up.py.
-  if mine and KEYS[2] ~= '' and 2 * (tats[key] - now) > tonumber(ARGV[5 * i + 2]) then
+  local pool = tonumber(ARGV[6 * i + 2])
+  if pool > 0 and tats[key] - now > pool then
     redis.call('ZADD', KEYS[2], string.format('%.0f', tats[key]), key)
+  elseif pool > 0 then
+    redis.call('ZREM', KEYS[2], key)
   end
 end
 return answer

@@ -17,6 +17,7 @@ class Taking(NamedTuple):
     least: int
     burst: int
     floor: int = 0
+    pool: int = 0
 
 
 class Taken(NamedTuple):
@@ -37,7 +38,7 @@ def cost_us(limit: int, cost: int) -> int:
 def words(takings: Sequence[Taking], now: int = 0, epoch_key: str = "", used_key: str = "", epoch: str = "") -> list[Any]:
     """What follows the script's digest in EVALSHA."""
     numbers = [number for taking in takings
-               for number in (taking.floor, taking.shift, taking.most, taking.least, taking.burst)]
+               for number in (taking.floor, taking.shift, taking.most, taking.least, taking.burst, taking.pool)]
     return [2 + len(takings), epoch_key, used_key, *(taking.key for taking in takings), epoch, now, *numbers]
 
 

@@ -61,7 +61,7 @@ class Nodes:
         answer = await self._redis.eval(BEAT, len(self._keys), *self._keys, self._node, DEAD_MS, self.held, least, PARTS,
                                         YOUNG_MS, secrets.token_hex(8), WAITS_MS, *waiting)
         match answer:
-            case [int() as granted, int() as count, bytes() as epoch, list() as waits] \
+            case [int() as granted, int() as lost, int() as count, bytes() as epoch, list() as waits] \
                     if count > 0 and 0 <= granted <= PARTS and all(type(word) is bytes for word in waits):
                 self.epoch = epoch.decode("ascii", "replace")
                 told = (word.decode("utf-8", "replace").partition(" ") for word in waits)
@@ -75,7 +75,7 @@ class Nodes:
             self._heard.popleft()
         self.count = self._heard[0][1]
         self._beat_us, self.granted = sent, granted
-        self.part, self.held = min(self.part, granted), max(self.held, granted)
+        self.part, self.held = 0 if lost else min(self.part, granted), max(self.held, granted)
 
     def grow(self) -> None:
         self.part = self.granted
@@ -86,4 +86,5 @@ class Nodes:
         await self.beat()
 
     async def leave(self) -> None:
-        await self._redis.zrem(self._keys[0], self._node)
+        await self._redis.pipeline(transaction=False).zrem(self._keys[0], self._node).hdel(
+            self._keys[1], self._node).execute()

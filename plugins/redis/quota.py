@@ -123,12 +123,12 @@ class Quota:
             return None
         self.owed = self.back = 0
         large = (whole or beyond) > self.pool
-        return Taking(self.key, shift, most, whole, self.burst if large else self.pool)
+        return Taking(self.key, shift, most, whole, self.burst if large else self.pool, pool=self.pool)
 
     def correction(self, floor: int = 0) -> Taking:
         """The corrections alone; `floor` is how far from whole Redis must be, should it have forgotten."""
         shift, self.owed, self.back = self.owed - self.back, 0, 0
-        return Taking(self.key, shift, 0, 0, self.pool, floor)
+        return Taking(self.key, shift, 0, 0, self.pool, floor, self.pool)
 
     def given(self, taken: int, ahead: int, now: int) -> None:
         """`taken` came, and Redis is `ahead` of now. What came to renew what we hold takes its place."""

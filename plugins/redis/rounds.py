@@ -48,7 +48,7 @@ class Rounds:
         self._wake, self._hurry = asyncio.Event(), asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._digest = self._epoch = ""                # of the script; of the Redis that knows what we know
-        self._good = self.switches = self.since = 0
+        self._good = self.switches = self.since = self._looked_us = 0
         self.alone = False
 
     async def open(self) -> None:
@@ -141,11 +141,12 @@ class Rounds:
             if not self.nodes.due_s(BEAT_S):
                 waiting = await self._still_waiting()
                 await self._exchange(self.nodes.beat(waiting[:NAMED]))
-                if self._epoch == self.nodes.epoch:
-                    await self._settle()
-                    await self._give_back()
             if self._epoch != self.nodes.epoch:
                 await self._remind()
+            await self._settle()
+            if self._now() - self._looked_us >= IDLE_US:
+                self._looked_us = self._now()
+                await self._give_back()
             while due := self._waits.due(self._now(), self.quotas):
                 self._needy |= due
                 await asyncio.sleep(0)
@@ -182,7 +183,9 @@ class Rounds:
             await self._tell(self._epoch)
             await self._exchange(self.nodes.give_up(rest))
         if self.nodes.grown:
-            self._used_up = await self._exchange(look(self._redis, self.nodes.used_key, self._now))
+            if not self.nodes.part:                # it was lost: what limits still have of it is, too
+                await self._tell(self._epoch)
+            self._used_up = await look(self._redis, self.nodes.used_key, self._now, self._exchange)
             self.nodes.grow()
 
     async def _start(self) -> None:
@@ -222,7 +225,7 @@ class Rounds:
 
     async def _tell(self, epoch: str, leaving: bool = False) -> None:
         """What all limits owe, to the Redis of this epoch."""
-        forgotten = epoch != self._epoch
+        forgotten = self._epoch not in ("", epoch)
         for some in _slices(self.quotas.values()):
             now, asked = self._now(), []
             for quota in some:
@@ -263,7 +266,8 @@ class Rounds:
         return names
 
     async def _leave(self) -> None:
-        await self._tell(self._epoch, leaving=True)
+        await self._exchange(self.nodes.beat())
+        await self._tell(self.nodes.epoch, leaving=True)
         await self._exchange(self.nodes.leave())
 
     async def _send(self, asked: list[tuple[Quota, Taking]], epoch: str) -> None:
@@ -271,13 +275,13 @@ class Rounds:
         this one has forgotten what it was told, and does nothing."""
         if not asked:
             return
-        if not self.nodes.due_s(2 * BEAT_S):          # with very many limits a round takes longer
-            await self._exchange(self.nodes.beat())
         pipe = self._redis.pipeline(transaction=False)
         for _, taking in asked:
             pipe.evalsha(self._digest, *words([taking._replace(key=self._name(taking.key))], 0,
                                               self.nodes.epoch_key, self.nodes.used_key, epoch))
         try:
+            if not self.nodes.due_s(2 * BEAT_S):       # with very many limits a round takes longer
+                await self._exchange(self.nodes.beat())
             answers = await self._exchange(pipe.execute(raise_on_error=False))
         except BaseException:
             for quota, taking in asked:

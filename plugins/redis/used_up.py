@@ -1,8 +1,11 @@
 """Which limits the others had used up when our part began or grew: what they spent of it, none can spend again."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 from redis.asyncio import Redis
+
+PAGE = 1000
 
 
 class UsedUp:
@@ -18,9 +21,13 @@ class UsedUp:
         return max(self._ahead.get(name, 0) - (now - self._since), 0)
 
 
-async def look(redis: Redis, key: str, now: Callable[[], int]) -> UsedUp:
-    """What Redis knows, which keeps those that may be used up in a set of their own (gcra.lua)."""
-    (second, microsecond), limits = await redis.pipeline(transaction=False).time().zrange(
-        key, 0, -1, withscores=True).execute()
-    since, time_us = now(), second * 1_000_000 + microsecond
-    return UsedUp({name.decode("utf-8", "replace"): int(tat) - time_us for name, tat in limits if tat > time_us}, since)
+async def look(redis: Redis, key: str, now: Callable[[], int],
+               exchange: Callable[[Awaitable[Any]], Awaitable[Any]]) -> UsedUp:
+    """What Redis knows, which keeps those that are further ahead than their pool in a set of their own (gcra.lua)."""
+    second, microsecond = await exchange(redis.time())
+    since, time_us, cursor = now(), second * 1_000_000 + microsecond, -1
+    ahead: dict[str, int] = {}
+    while cursor:
+        cursor, limits = await exchange(redis.zscan(key, max(cursor, 0), count=PAGE))
+        ahead |= {name.decode("utf-8", "replace"): int(tat) - time_us for name, tat in limits if tat > time_us}
+    return UsedUp(ahead, since)

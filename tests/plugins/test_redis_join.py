@@ -1,81 +1,14 @@
 """Processes that come, go, die or stand still share one burst on a real Redis: never more than it in all."""
 
 import asyncio
-import signal
-import socket
-import threading
 import time
-from urllib.parse import urlsplit
 
 import pytest
-from redis import Redis
-from smartoken_plugins.redis.limiter import open_redis
 from smartoken_plugins.redis.nodes import DEAD_MS, LEASE_US
 from smartoken_plugins.redis.quota import Quota
 
 from smartoken.ports import Want
-from smartoken.testing.proxy import FaultProxy
-from tests.servers import Server, find
-
-LIMIT = 600
-WANT = Want("acct:a:rpm", LIMIT, 1)        # ten a second, a burst of 600
-
-
-class Process:
-    """A limiter on an event loop of its own, in a thread, so that it may stand still while others go on."""
-
-    def __init__(self, url):
-        self.loop = asyncio.new_event_loop()
-        self.limiter = open_redis(url)
-        threading.Thread(target=self.loop.run_forever, daemon=True).start()
-
-    def run(self, work, within_s=30):
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(within_s)
-
-    def stand_still(self, seconds):
-        self.loop.call_soon_threadsafe(time.sleep, seconds)
-
-    async def _take(self, for_s, want=WANT):
-        granted, until_s = 0, time.monotonic() + for_s
-        while time.monotonic() < until_s:
-            granted += sum(self.limiter.take([want]) is None for _ in range(50))
-            await asyncio.sleep(0.005)
-        return granted
-
-    def taking(self, for_s=1.0, want=WANT):
-        return asyncio.run_coroutine_threadsafe(self._take(for_s, want), self.loop)
-
-    async def _kill(self):
-        self.limiter.rounds._task.cancel()
-        await self.limiter.rounds._redis.aclose()
-
-    def kill(self):
-        self.run(self._kill())
-
-
-@pytest.fixture
-def start(redis_url):
-    processes = []
-
-    def start(count=1, url=redis_url):
-        some = [Process(url) for _ in range(count)]
-        processes.extend(some)
-        for opening in [asyncio.run_coroutine_threadsafe(one.limiter.open(), one.loop) for one in some]:
-            opening.result(30)
-        return some if count > 1 else some[0]
-
-    yield start
-    for process in processes:
-        process.run(process.limiter.close())
-        process.loop.call_soon_threadsafe(process.loop.stop)
-
-
-def rush(processes, already=0, since=None):
-    """What all together let through, which is most of a burst and not more than it and what time brings."""
-    since = since or time.monotonic()
-    granted = already + sum([one.result(30) for one in [process.taking() for process in processes]])
-    assert LIMIT * 2 // 3 < granted <= LIMIT + LIMIT * (time.monotonic() - since) / 60 + 1
-    return granted
+from tests.plugins.redis_kit import LIMIT, WANT, rush
 
 
 def test_the_first_gets_all_and_then_half(start):
@@ -144,70 +77,6 @@ def test_who_stood_still_so_long_that_it_counts_as_dead_has_no_part(start):
     rush([one, two, start()])
 
 
-def test_a_redis_that_forgets_who_lives_while_another_starts(start, redis_server):
-    one, two = start(2)
-    Redis.from_url(redis_server).flushall()
-    rush([one, two, start()])
-
-
-def test_a_redis_that_forgets_what_was_used_up_while_another_starts(start, redis_server):
-    """Who knows it gives up a part in the same beat."""
-    one = start()
-    began = time.monotonic()
-    granted = one.taking().result(30)
-    time.sleep(1.1)                                 # idle: it has told everything
-    Redis.from_url(redis_server).flushall()
-    rush([one, start()], granted, began)
-
-
-def test_a_redis_killed_and_started_again_from_an_old_disk(start, tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = Server("redis", [find("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(tmp_path)],
-                    port)
-    server.start()
-    try:
-        two = start(2, server.url)
-        Redis.from_url(server.url).save()
-        began = time.monotonic()
-        granted = sum(one.result(30) for one in [process.taking(0.5) for process in two])
-        server.process.send_signal(signal.SIGKILL)
-        server.process.wait()
-        server.start()
-        granted += sum(one.result(30) for one in [process.taking(10) for process in two])
-        assert LIMIT < granted <= LIMIT + LIMIT * (time.monotonic() - began) / 60 + 1
-        for process in two:
-            process.run(process.limiter.close())
-    finally:
-        server.stop()
-
-
-def test_a_busy_process_far_from_redis_gives_up_its_part(start, redis_url):
-    """Something is always to be told, so that its rounds never come to an end by themselves."""
-    where = urlsplit(redis_url)
-
-    async def proxy():
-        proxy = FaultProxy(where.hostname, where.port, latency_s=0.002)
-        await proxy.start()
-        return proxy
-
-    async def work():
-        for number in range(100_000):
-            one.limiter.take([Want(f"acct:{number % 50}:tpm", 10_000_000, 1)])
-            await asyncio.sleep(0.001)
-
-    aside = asyncio.new_event_loop()
-    threading.Thread(target=aside.run_forever, daemon=True).start()
-    port = asyncio.run_coroutine_threadsafe(proxy(), aside).result(10).port
-    one = start(url=where._replace(netloc=f"127.0.0.1:{port}").geturl())
-    working = asyncio.run_coroutine_threadsafe(work(), one.loop)
-    time.sleep(1)
-    two = start()
-    working.cancel()
-    assert [process.limiter.rounds.nodes.part for process in (one, two)] == [500_000, 500_000]
-
-
 def test_what_was_used_beyond_an_estimate_is_waited_for_by_whoever_comes(start):
     want = Want("acct:debt:tpm", 6000, 100, 4)     # 100 a second, a burst of 400
     one = start()
@@ -233,6 +102,41 @@ def test_who_leaves_tells_of_all_its_limits(start, redis_url):
     began = time.monotonic()
     two = start()
     assert two.limiter.rounds.nodes.part == 1_000_000 and time.monotonic() - began < 2, "nobody is waited for"
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_who_stood_still_while_another_came_and_went_has_lost_its_part(start, known):
+    one, two = start(2)
+    if known:
+        assert one.limiter.take([WANT]) is None
+    one.stand_still(DEAD_MS / 1000 + 3)
+    time.sleep(DEAD_MS / 1000 - 0.5)
+    three = start()
+    began = time.monotonic()
+    granted = three.taking(0.5).result(30)
+    three.run(three.limiter.close())
+    granted += two.taking(0.5).result(30)
+    one.run(asyncio.sleep(1.5))
+    rush([one, two], granted, began)
+
+
+def test_what_was_given_back_is_not_used_up(start):
+    """Two have heard of it while it was; a third comes."""
+    one = start()
+    granted = one.taking().result(30)
+    two = start()
+
+    async def give_back():
+        for _ in range(granted):
+            one.limiter.correct(WANT, 0)
+
+    one.run(give_back())
+    time.sleep(2.5)
+    three = start()
+    three.limiter.take([WANT])
+    time.sleep(0.3)
+    assert three.limiter.take([WANT]) is None
+    assert sum(working.result(30) for working in [process.taking() for process in (one, two, three)]) > LIMIT // 4
 
 
 @pytest.mark.parametrize(("have", "reserve", "after"), [
