@@ -37,14 +37,19 @@ local count = redis.call('ZCARD', KEYS[1])
 local part = math.min(math.floor(all / math.max(count, least)), math.max(all - others, 0))
 -- Somebody may have a part that this Redis has not heard of yet.
 if young then part = math.min(part, mine) end
--- Who is silent keeps its part only as long as nobody else gets more.
-if part > mine and #silent > 0 then redis.call('HDEL', KEYS[2], unpack(silent)) end
-redis.call('HSET', KEYS[2], me, math.max(part, mine))
-redis.call('PEXPIRE', KEYS[2], 86400000)
+local lost = not known and not young and mine > 0
+if lost then
+  part = 0                              -- and again, until the next beat shows that it was heard
+else
+  -- Who is silent keeps its part only as long as nobody else gets more.
+  if part > mine and #silent > 0 then redis.call('HDEL', KEYS[2], unpack(silent)) end
+  redis.call('HSET', KEYS[2], me, math.max(part, mine))
+  redis.call('PEXPIRE', KEYS[2], 86400000)
+end
 
 for i = 9, #ARGV do redis.call('ZADD', KEYS[4], now, me .. ' ' .. ARGV[i]) end
 redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', now - ARGV[8])
 if #ARGV > 8 then redis.call('PEXPIRE', KEYS[4], ARGV[8]) end
 redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', string.format('%.0f', now) .. '000')
 redis.call('PEXPIRE', KEYS[5], 86400000)
-return {part, not known and mine > 0 and not young and 1 or 0, count, epoch, redis.call('ZRANGE', KEYS[4], 0, 999)}
+return {part, lost and 1 or 0, count, epoch, redis.call('ZRANGE', KEYS[4], 0, 999)}

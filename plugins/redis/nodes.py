@@ -75,7 +75,7 @@ class Nodes:
             self._heard.popleft()
         self.count = self._heard[0][1]
         self._beat_us, self.granted = sent, granted
-        self.part, self.held = 0 if lost else min(self.part, granted), max(self.held, granted)
+        self.part, self.held = min(self.part, granted), 0 if lost else max(self.held, granted)
 
     def grow(self) -> None:
         self.part = self.granted
