@@ -68,6 +68,8 @@ class Nodes:
                 self.waited_for = frozenset(key for node, _, key in told if node != self._node)
             case _:
                 raise ValueError(f"Redis gave {str(answer)[:200]!r} for a beat")
+        if self._heard and sent - self._beat_us > LEASE_US:
+            self._heard = deque([(sent, self.count)])          # we were away, and so may the others be who come back
         while self._heard and self._heard[-1][1] <= count:
             self._heard.pop()
         self._heard.append((sent, count))

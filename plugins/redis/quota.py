@@ -156,6 +156,7 @@ class Quota:
             self.have -= more
         elif leaving:
             self.owed -= more
+            self.have = self.reserve
 
     def _target(self, now: int) -> int:
         return max(self.held(now), AHEAD * self.spent, self.largest)

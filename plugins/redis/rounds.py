@@ -73,8 +73,8 @@ class Rounds:
             if not self.alone:
                 async with asyncio.timeout(LEAVE_S):
                     await self._leave()
-        except FAILURES as error:
-            log.info("Redis does not hear that we leave: %s", error)
+        except TimeoutError:
+            log.info("Redis does not hear that we leave")
         await self._redis.aclose()
 
     # -- for the limiter: nothing of this waits
@@ -147,7 +147,8 @@ class Rounds:
             if self._now() - self._looked_us >= IDLE_US:
                 self._looked_us = self._now()
                 await self._give_back()
-            while due := self._waits.due(self._now(), self.quotas):
+            now = self._now()                          # what is refused from now on is for the next round
+            while due := self._waits.due(now, self.quotas):
                 self._needy |= due
                 await asyncio.sleep(0)
             for some in _slices(self._needy):          # what comes meanwhile is for the next round
@@ -227,6 +228,7 @@ class Rounds:
         """What all limits owe, to the Redis of this epoch."""
         forgotten = self._epoch not in ("", epoch)
         for some in _slices(self.quotas.values()):
+            await self._still_live()
             now, asked = self._now(), []
             for quota in some:
                 quota.divide(self.reserve(quota.burst, now), now)
@@ -266,9 +268,18 @@ class Rounds:
         return names
 
     async def _leave(self) -> None:
-        await self._exchange(self.nodes.beat())
-        await self._tell(self.nodes.epoch, leaving=True)
-        await self._exchange(self.nodes.leave())
+        while True:
+            try:
+                await self._exchange(self.nodes.beat())
+                await self._tell(self.nodes.epoch, leaving=True)
+                return await self._exchange(self.nodes.leave())
+            except FAILURES:
+                await asyncio.sleep(AGAIN_S)
+
+    async def _still_live(self) -> None:
+        """A beat within a round that takes longer, with very many limits."""
+        if not self.nodes.due_s(2 * BEAT_S):
+            await self._exchange(self.nodes.beat())
 
     async def _send(self, asked: list[tuple[Quota, Taking]], epoch: str) -> None:
         """Ask for several keys at once, each by itself: they may lie on different servers. A Redis of another epoch than
@@ -280,8 +291,7 @@ class Rounds:
             pipe.evalsha(self._digest, *words([taking._replace(key=self._name(taking.key))], 0,
                                               self.nodes.epoch_key, self.nodes.used_key, epoch))
         try:
-            if not self.nodes.due_s(2 * BEAT_S):       # with very many limits a round takes longer
-                await self._exchange(self.nodes.beat())
+            await self._still_live()
             answers = await self._exchange(pipe.execute(raise_on_error=False))
         except BaseException:
             for quota, taking in asked:

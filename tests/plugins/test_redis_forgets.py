@@ -15,6 +15,19 @@ from tests.plugins.redis_kit import LIMIT, rush
 from tests.servers import Server, find
 
 
+def _behind(redis_url, **knobs):
+    """(the URL of a proxy in front of it, the proxy, its loop)."""
+    async def begin():
+        await proxy.start()
+        return proxy.port
+
+    where, loop = urlsplit(redis_url), asyncio.new_event_loop()
+    proxy = FaultProxy(where.hostname, where.port, **knobs)
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+    port = asyncio.run_coroutine_threadsafe(begin(), loop).result(10)
+    return where._replace(netloc=f"127.0.0.1:{port}").geturl(), proxy, loop
+
+
 def test_a_redis_that_forgets_who_lives_while_another_starts(start, redis_server):
     one, two = start(2)
     Redis.from_url(redis_server).flushall()
@@ -56,22 +69,12 @@ def test_a_redis_killed_and_started_again_from_an_old_disk(start, tmp_path):
 
 def test_a_busy_process_far_from_redis_gives_up_its_part(start, redis_url):
     """Something is always to be told, so that its rounds never come to an end by themselves."""
-    where = urlsplit(redis_url)
-
-    async def proxy():
-        proxy = FaultProxy(where.hostname, where.port, latency_s=0.002)
-        await proxy.start()
-        return proxy
-
     async def work():
         for number in range(100_000):
             one.limiter.take([Want(f"acct:{number % 50}:tpm", 10_000_000, 1)])
             await asyncio.sleep(0.001)
 
-    aside = asyncio.new_event_loop()
-    threading.Thread(target=aside.run_forever, daemon=True).start()
-    port = asyncio.run_coroutine_threadsafe(proxy(), aside).result(10).port
-    one = start(url=where._replace(netloc=f"127.0.0.1:{port}").geturl())
+    one = start(url=_behind(redis_url, latency_s=0.002)[0])
     working = asyncio.run_coroutine_threadsafe(work(), one.loop)
     time.sleep(1)
     two = start()
@@ -96,3 +99,18 @@ def test_very_many_used_up_limits_keep_nobody_out(start, redis_url, redis_server
     two = start()
     assert not two.limiter.alone
     assert [process.limiter.rounds.nodes.part for process in (one, two)] == [500_000, 500_000]
+
+
+def test_one_failure_while_a_process_leaves_does_not_make_it_a_killed_one(start, redis_url, redis_server):
+    url, proxy, loop = _behind(redis_url)
+    one, two = start(), start(url=url)
+    began = time.monotonic()
+    granted = sum(working.result(30) for working in [process.taking() for process in (one, two)])
+    proxy.mode = "refuse"
+    asyncio.run_coroutine_threadsafe(proxy.cut(), loop).result(5)
+    leaving = asyncio.run_coroutine_threadsafe(two.limiter.close(), two.loop)
+    time.sleep(0.3)
+    proxy.mode = "pass"
+    leaving.result(10)
+    assert Redis.from_url(redis_server).zcard(redis_url.partition("prefix=")[2] + ":nodes") == 1
+    rush([one, start()], granted, began)

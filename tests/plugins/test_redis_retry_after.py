@@ -104,3 +104,19 @@ def test_who_waits_gets_what_another_holds(redis_url):
         await until(lambda: two.take([large]) is None)
 
     with_limiters(redis_url, 2, main)
+
+
+def test_who_asks_again_in_every_turn_of_the_loop_is_heard(redis_url):
+    """Redis has enough, and the process has not; so each refusal is due at once."""
+    want = Want("acct:a:rpm", 600, 290)
+
+    async def main(one, _):
+        async def insist():
+            until_s = time.monotonic() + 5
+            while (refused := one.take([want])) and time.monotonic() < until_s:
+                await asyncio.sleep(0)
+            return not refused
+
+        assert any(await asyncio.gather(*(insist() for _ in range(3))))
+
+    with_limiters(redis_url, 2, main)
