@@ -68,11 +68,15 @@ def _row(name: str, title: str, seed: int, proof: Proof, took_s: float) -> tuple
             f"{took_s:.0f} s")
 
 
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], capture_output=True, text=True, check=False).stdout.strip()
+
+
 @functools.cache
 def _where() -> str:
-    """Asked once, before the first row is written: a row must not make the commit of the next one a changed one."""
-    commit = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True,
-                            check=False).stdout.strip() or "unknown"
+    """The commit, and whether anything but the table was changed since."""
+    commit = _git("rev-parse", "--short=12", "HEAD") or "unknown"
+    commit += "-dirty" * bool(_git("status", "--porcelain", "--untracked-files=no", ":/", ":(exclude)tests/chaos/README.md"))
     return (f"commit {commit}, {time.strftime('%Y-%m-%d', time.gmtime())}, {os.cpu_count()} cores, "
             f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}")
 
