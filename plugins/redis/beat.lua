@@ -5,8 +5,9 @@
 -- ARGV: our name; ms after which a silent process is dead; our part, at most; how many processes we reckon with at least;
 -- all parts together; ms for which nobody's part grows after this Redis began; a new epoch; ms for which a wait is known;
 -- then the keys that our calls wait for.
--- Returns {part, whether the one we named may have gone to another, processes, epoch, waits}. A part that is smaller than the one we named counts as the larger until the
--- one by which we give up the rest: so the parts of those who live are never more than all.
+-- Returns {part, whether the one we named may have gone to another, processes, epoch, waits}. A part that is smaller than
+-- the one we named counts as the larger until the beat that gives up the rest: so the parts of those who live are never
+-- more than all.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local me, dead, mine, least, all = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]

@@ -21,7 +21,7 @@ class Nodes:
     """`count` is the largest number of live processes heard of lately, or `least` before there was any answer. `part` of
     PARTS is in use, for LEASE_US from the last beat; `granted` is what it may become, at once where that is less, by
     `grow` where it is more; `held` is what no other process gets, until `give_up`. `epoch` is a word that stands in Redis
-    as long as it keeps what it is told: another one after a restart without a disk. `waited_for` are the keys of limits
+    as long as it keeps what it is told: another one after a restart. `waited_for` are the keys of limits
     that calls of other processes wait for, a thousand at most."""
 
     def __init__(self, redis: Redis, prefix: str, node: str, least: int, now):

@@ -330,7 +330,7 @@ class Rounds:
 
 
 def _has_forgotten(error: Exception) -> bool:
-    """It was restarted without a disk, or emptied."""
+    """It was restarted, or emptied."""
     return isinstance(error, NoScriptError) or (isinstance(error, ResponseError) and str(error).startswith("EPOCH"))
 
 

@@ -175,7 +175,7 @@ async def _claimed(jobs: Any, order: Order) -> tuple[str, Job | None]:
     print_of_body = hashlib.sha256(order.door.encode() + b"\0" + order.body).hexdigest()
     claim = {"_id": f"~{name}", "rev": 1, "job": order.rid, "body": print_of_body, "at_ms": jobs.clock.now_ms()}
     for _ in range(3):
-        if await jobs.store.insert("jobs", claim | {"rev": 1}):
+        if await jobs.store.insert("jobs", claim):
             return order.rid, None
         there = await jobs.store.get("jobs", claim["_id"])
         if there is None:
